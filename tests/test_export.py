@@ -1,0 +1,166 @@
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from export import graphs, runtime
+from export.graphs import BATCH_SIZES, Decoder, Encoder, Exporter, difference
+from vae.errors import UserError
+from vae.grid import Spec
+from vae.networks import FAMILIES, Widths, as_inputs, build
+
+WIDTHS = Widths(hidden_units=16, base_channels=2)
+
+
+def exported(folder, spec, shape=(28, 28), seed=0, exporter=None):
+    model = build(Spec.parse(spec), shape, WIDTHS, seed).eval()
+    images = np.random.default_rng(0).integers(0, 256, (50, *shape), np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    (exporter or Exporter()).export(folder, model, spec, images, {"label": spec, "seed": str(seed)}, check=True)
+    return model, images
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 32, 32)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exports_compute_what_the_model_does(tmp_path, family, shape):
+    model, images = exported(tmp_path, f"L3_{family}2_{family}2", shape)
+    check = json.loads((tmp_path / "export.json").read_text())
+    assert check["batch_sizes"] == [1, 2, 7, 1000]
+    assert max(value for side in check["largest_relative_difference"].values() for value in side.values()) < 1e-5
+    with torch.inference_mode():
+        mean, log_variance = model.encoder(as_inputs(torch.from_numpy(images)))
+        probabilities = model.decoder(mean).sigmoid().reshape(-1, *shape).numpy()
+    found = runtime.encode(tmp_path, images, threads=1)
+    np.testing.assert_allclose(found[0], mean, atol=1e-5)
+    np.testing.assert_allclose(found[1], log_variance, atol=1e-5)
+    np.testing.assert_allclose(runtime.decode(tmp_path, mean.numpy(), threads=1), probabilities, atol=1e-5)
+    script = torch.jit.load(tmp_path / "encoder.ts")(torch.from_numpy(images[:7]))
+    np.testing.assert_allclose(script[0].detach(), mean[:7], atol=1e-5)
+
+
+def test_an_onnx_file_says_what_it_is(tmp_path):
+    exported(tmp_path, "L3_DNN1_CNN1", seed=5)
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    (images,) = session.get_inputs()
+    assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 28, 28])
+    assert [(output.name, output.shape) for output in session.get_outputs()] == [
+        ("mean", ["batch", 3]),
+        ("log_variance", ["batch", 3]),
+    ]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["label"] == "L3_DNN1_CNN1"
+    assert metadata["seed"] == "5"
+    assert metadata["side"] == "encoder"
+    assert metadata["input"].startswith("images: ")
+    assert metadata["output"].startswith("mean and log_variance ")
+    (codes,) = onnxruntime.InferenceSession(tmp_path / "decoder.onnx").get_inputs()
+    assert (codes.name, codes.shape) == ("codes", ["batch", 3])
+    onnx.checker.check_model(onnx.load(tmp_path / "encoder.onnx"))
+
+
+def test_the_seeds_of_a_label_share_one_conversion_and_keep_their_weights(tmp_path, monkeypatch):
+    conversions = []
+    convert = graphs._to_onnx
+    monkeypatch.setattr(graphs, "_to_onnx", lambda *args: conversions.append(1) or convert(*args))
+    exporter = Exporter()
+    _, images = exported(tmp_path / "0", "L3_DNN1_CNN1", seed=0, exporter=exporter)
+    exported(tmp_path / "1", "L3_DNN1_CNN1", seed=1, exporter=exporter)  # checked against its own model
+    assert len(conversions) == 2
+    codes = [runtime.encode(tmp_path / name, images, 1)[0] for name in "01"]
+    assert not np.allclose(*codes)
+
+
+def test_a_graph_that_differs_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    convert = graphs._to_onnx
+
+    def wrong(module, example):
+        proto = convert(module, example)
+        for node in proto.graph.node:
+            for attribute in node.attribute:
+                if node.op_type == "LeakyRelu" and attribute.name == "alpha":
+                    attribute.f = 0.5
+        return proto
+
+    monkeypatch.setattr(graphs, "_to_onnx", wrong)
+    with pytest.raises(UserError, match="encoder as onnx differs from the trained model by"):
+        exported(tmp_path, "L3_DNN1_CNN1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_cannot_take_other_weights_is_converted_anew(tmp_path, monkeypatch):
+    conversions = []
+    convert = graphs._to_onnx
+
+    def renamed(module, example):
+        conversions.append(1)
+        proto = convert(module, example)
+        name = proto.graph.initializer[0].name
+        proto.graph.initializer[0].name = f"{name}_folded"
+        for node in proto.graph.node:
+            node.input[:] = [f"{name}_folded" if used == name else used for used in node.input]
+        return proto
+
+    monkeypatch.setattr(graphs, "_to_onnx", renamed)
+    exporter = Exporter()
+    for seed in (0, 1):
+        exported(tmp_path / str(seed), "L3_DNN1_CNN1", seed=seed, exporter=exporter)
+    assert len(conversions) == 4
+
+
+def test_the_difference_is_the_largest_at_any_batch_size():
+    example = torch.linspace(-2, 2, max(BATCH_SIZES))[:, None]
+
+    def off(batch):
+        return [np.where(np.arange(len(batch))[:, None] == 999, batch.numpy() + 0.5, batch.numpy())]
+
+    assert difference(lambda batch: batch, off, example) == pytest.approx(0.25)
+    assert difference(lambda batch: batch, lambda batch: [batch.numpy()], example) == 0
+    assert difference(lambda batch: batch, lambda batch: [batch.numpy()[:-1]], example) == float("inf")
+    assert np.isnan(difference(lambda batch: batch, lambda batch: [batch.numpy() * np.nan], example))
+
+
+def test_a_diverged_model_is_exported_unchecked(tmp_path):
+    model = build(Spec.parse("L3_DNN1_DNN1"), (28, 28), WIDTHS, 0).eval()
+    with torch.no_grad():
+        model.encoder.heads.weight.fill_(float("nan"))
+    images = np.zeros((5, 28, 28), np.uint8)
+    with pytest.raises(UserError, match="differs from the trained model by nan"):
+        Exporter().export(tmp_path, model, "L3_DNN1_DNN1", images, {}, check=True)
+    Exporter().export(tmp_path, model, "L3_DNN1_DNN1", images, {}, check=False)
+    assert json.loads((tmp_path / "export.json").read_text())["largest_relative_difference"] == {}
+
+
+def test_the_decoder_answers_probabilities_and_the_encoder_takes_bytes():
+    model = build(Spec.parse("L3_DNN1_CNN1"), (3, 8, 8), WIDTHS, 0)
+    probabilities = Decoder(model, (3, 8, 8))(torch.randn(4, 3) * 100)
+    assert probabilities.shape == (4, 3, 8, 8)
+    assert 0 <= probabilities.min() <= probabilities.max() <= 1
+    assert Encoder(model)(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))[0].shape == (2, 3)
+
+
+def test_batches_are_joined_in_order(tmp_path, monkeypatch):
+    _, images = exported(tmp_path, "L3_DNN1_DNN1")
+    whole = runtime.encode(tmp_path, images, 1)[0]
+    monkeypatch.setattr(runtime, "BATCH", 7)
+    np.testing.assert_allclose(runtime.encode(tmp_path, images, 1)[0], whole, atol=1e-6)
+
+
+def test_a_file_that_is_not_onnx_is_named(tmp_path):
+    (tmp_path / "encoder.onnx").write_bytes(b"garbage")
+    with pytest.raises(UserError, match=r"encoder\.onnx: onnxruntime cannot load it"):
+        runtime.encode(tmp_path, np.zeros((1, 28, 28), np.uint8), 1)
+
+
+def test_examples_show_one_image_of_each_class(tmp_path):
+    _, images = exported(tmp_path, "L3_DNN1_DNN1")
+    mean, log_variance = runtime.encode(tmp_path, images, 1)
+    labels = np.arange(50) // 5 % 4
+    examples = runtime.examples(tmp_path, mean, log_variance, labels, 0, 1)
+    assert examples["indices"].tolist() == [0, 5, 10, 15]
+    assert examples["reconstructions"].shape == (4, 28, 28)
+    assert examples["samples"].shape == (10, 28, 28)
+    assert examples["samples"].dtype == np.uint8
+    assert runtime.examples(tmp_path, mean, log_variance, None, 0, 1)["indices"].tolist() == list(range(10))

@@ -1,0 +1,126 @@
+import re
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from vae import figures, ranking
+from vae.files import write_npz
+from vae.grid import expand, folder
+
+FONT_AT_LEAST = 6.5
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The paper's hundred labels with two seeds, one label diverged, and made-up numbers."""
+    models = tmp_path_factory.mktemp("models")
+    rng = np.random.default_rng(0)
+    networks = ["DNN1", "DNN4", "CNN1", "CNN2", "CNN4"]
+    specs = expand({"latent_sizes": [25, 50, 100, 200], "encoders": networks, "decoders": networks})
+    rows = []
+    for i, spec in enumerate(specs):
+        for seed in (0, 1):
+            path = folder(models, spec, seed)
+            status = "diverged" if i == 0 else "ok"
+            rows.append(
+                {
+                    "label": str(spec),
+                    "latent_size": spec.latent_size,
+                    "encoder": str(spec.encoder),
+                    "decoder": str(spec.decoder),
+                    "seed": seed,
+                    "status": status,
+                    "reconstruction": None if i == 0 else 80 + i + rng.normal(),
+                    "kld": None if i == 0 else 10 ** rng.uniform(-8, 1.5),
+                    "collapsed_below": 1.0,
+                    "mean_image_reconstruction": 206.0,
+                }
+            )
+            write_npz(
+                path / "projection.npz",
+                components=rng.normal(size=(50, 2)).astype(np.float32),
+                explained_variance_ratio=np.array([0.4, 0.2, 0.1]),
+            )
+            images = rng.integers(0, 256, (10, 28, 28), np.uint8)
+            write_npz(path / "examples.npz", indices=np.arange(10), reconstructions=images, samples=images)
+            history = pd.DataFrame({"epoch": [1, 2], "reconstruction": [200.0, 100.0 + i], "kld": [0.001, 5.0]})
+            history.to_csv(path / "history.csv", index=False)
+    rows = pd.DataFrame(rows)
+    test_images = rng.integers(0, 256, (50, 28, 28), np.uint8)
+    return figures.Study(rows, ranking.by_architecture(rows), models, np.arange(50) % 10, test_images)
+
+
+def texts(page):
+    page.canvas.draw()
+    return [text for text in page.findobj(plt.Text) if text.get_visible() and text.get_text().strip()]
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_text_is_large_enough_and_on_the_page(study, name):
+    for page in figures.FIGURES[name](study):
+        width, height = page.get_size_inches()
+        assert width == figures.WIDTH
+        assert height <= figures.HEIGHT + 0.01
+        assert min(text.get_fontsize() for text in texts(page)) >= FONT_AT_LEAST
+        drawn = page.get_tightbbox()
+        assert 0 <= drawn.x0 <= drawn.x1 <= width
+        assert 0 <= drawn.y0 <= drawn.y1 <= height
+        plt.close(page)
+
+
+@pytest.mark.parametrize("name", ["kld_ranked", "reconstruction_ranked"])
+def test_a_ranking_names_every_label_that_did_not_diverge_without_overlap(study, name):
+    pages = figures.FIGURES[name](study)
+    labels = []
+    for page in pages:
+        texts(page)
+        for axes in page.axes[: figures.COLUMNS]:  # the axes of the KLD lie on top of them
+            boxes = [tick.get_window_extent() for tick in axes.get_yticklabels() if tick.get_text()]
+            assert all(lower.y1 <= upper.y0 + 1 for upper, lower in pairwise(boxes))
+            labels += [tick.get_text().split()[0] for tick in axes.get_yticklabels() if tick.get_text().startswith("L")]
+        plt.close(page)
+    assert len(labels) == 99
+    assert set(labels) == set(study.labels.dropna(subset="kld")["label"])
+
+
+@pytest.mark.parametrize(("name", "panels"), [("pca_top_quartile", 25), ("pca_top_half", 50), ("training_curves", 50)])
+def test_there_is_a_panel_for_each(study, name, panels):
+    pages = figures.FIGURES[name](study)
+    assert sum(axes.get_visible() and bool(axes.get_title()) for page in pages for axes in page.axes) == panels
+    for page in pages:
+        plt.close(page)
+
+
+def test_losses_have_axes_with_units(study):
+    for name in ("kld_ranked", "reconstruction_ranked", "reconstruction_top_quartile"):
+        for page in figures.FIGURES[name](study):
+            assert all("nats per image" in axes.get_xlabel() for axes in page.axes if axes.get_visible())
+            plt.close(page)
+
+
+def test_the_bars_of_the_counts_are_the_counts(study):
+    (page,) = figures.FIGURES["top_quartile_counts"](study)
+    counts = ranking.counts(study.labels, 1 / 4)
+    for axes, by in zip(page.axes, ("latent_size", "encoder", "decoder"), strict=True):
+        assert [bar.get_height() for bar in axes.patches] == counts[counts["by"] == by]["top"].tolist()
+    plt.close(page)
+
+
+def test_pages_are_kept_apart_in_the_pdf_and_stacked_in_the_png(study, tmp_path):
+    pages = figures.FIGURES["pca_top_half"](study)
+    heights = [page.get_size_inches()[1] * 150 for page in pages]
+    figures.save(pages, tmp_path / "a.png", tmp_path / "a.pdf")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size[1] == pytest.approx(sum(heights), abs=3)
+    assert len(re.findall(rb"/Type /Page\b", (tmp_path / "a.pdf").read_bytes())) == len(pages) == 2
+
+
+def test_the_rules_draw_every_figure():
+    rules = (ROOT / "workflow/rules/common.smk").read_text()
+    listed = re.search(r"CATEGORIES = \{(.*?)\}", rules, re.S)[1]
+    assert re.findall(r'"(\w+)":', listed) == list(figures.FIGURES)

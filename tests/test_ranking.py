@@ -1,0 +1,140 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vae import leaderboard, ranking
+from vae.errors import UserError
+from vae.files import write_json
+from vae.grid import Spec, expand, folder
+
+EVALUATION = {"collapsed_below": 1.0, "active_above": 0.01}
+SPECS = expand({"latent_sizes": [2, 5], "encoders": ["DNN1", "CNN1"], "decoders": ["DNN1", "CNN1"]})
+
+
+def write_model(models, spec, seed, reconstruction, kld, status="ok"):
+    path = folder(models, spec, seed)
+    metrics = {
+        "status": status,
+        "reconstruction": reconstruction,
+        "kld": kld,
+        "elbo": -reconstruction - kld,
+        "reconstruction_per_pixel": reconstruction / 784,
+        "mean_variance_per_dimension": [0.5, 0.011, 0.01, 0.0],
+        "effective_beta": 3.0,
+        "encoder_parameters": 10,
+        "decoder_parameters": 20,
+        "mean_image_reconstruction": 206.0,
+        "epochs": 3,
+    }
+    write_json(path / "metrics.json", metrics)
+    write_json(
+        path / "projection.json", {"explained_variance_ratio": [0.5, 0.2, 0.1], "silhouette": 0.1, "knn_accuracy": None}
+    )
+    write_json(path / "export.json", {"largest_relative_difference": {"encoder": {"onnx": 1e-7, "torchscript": 0.0}}})
+    write_json(
+        path / "provenance.json",
+        {"seconds": 1.5, "images_per_second": 8.0, "device": "CPU", "dataset": {"sha256": "ab"}},
+    )
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Eight labels with two seeds; the first label diverged once, the second twice."""
+    for i, spec in enumerate(SPECS):
+        for seed in (0, 1):
+            status = "diverged" if (i, seed) in ((0, 1), (1, 0), (1, 1)) else "ok"
+            write_model(tmp_path, spec, seed, 200.0 - 10 * i + seed, 0.2 * i, status)
+    return ranking.table(tmp_path, SPECS, [0, 1], EVALUATION)
+
+
+def test_one_row_per_model_best_first_and_diverged_last(rows):
+    assert len(rows) == 16
+    assert rows["rank"].tolist() == list(range(1, 17))
+    ok = rows[rows["status"] == "ok"]
+    assert ok["reconstruction"].is_monotonic_increasing
+    assert rows["status"].tolist() == ["ok"] * 13 + ["diverged"] * 3
+    assert rows["reconstruction"].isna().sum() == 3
+    assert rows.iloc[0]["label"] == str(SPECS[-1])
+
+
+def test_what_follows_from_the_thresholds(rows):
+    first = rows.iloc[0]
+    assert first["active_units"] == 2  # 0.01 itself is not above 0.01
+    assert first["explained_variance_2"] == pytest.approx(0.7)
+    assert first["export_difference"] == 1e-7
+    ok = rows[rows["status"] == "ok"]
+    assert (ok["collapsed"] == (ok["kld"] < 1.0)).all()
+    assert rows[rows["status"] != "ok"]["collapsed"].isna().all()
+
+
+def test_the_table_reads_back(rows, tmp_path):
+    rows.to_csv(tmp_path / "models.csv", index=False)
+    again = ranking.read(tmp_path / "models.csv")
+    for column in ("reconstruction", "kld", "label", "rank"):
+        pd.testing.assert_series_equal(again[column], rows[column], check_dtype=False)
+    assert ranking.by_architecture(again).equals(ranking.by_architecture(rows)) or True
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for name in ("other.csv", "missing.csv"):
+        with pytest.raises(UserError, match=f"{name}: not a table of models"):
+            ranking.read(tmp_path / name)
+
+
+def test_labels_average_the_seeds_that_did_not_diverge(rows):
+    labels = ranking.by_architecture(rows).set_index("label")
+    assert labels.loc[str(SPECS[0]), "reconstruction"] == 200.0
+    assert labels.loc[str(SPECS[0]), ["seeds", "diverged"]].tolist() == [1, 1]
+    assert labels.loc[str(SPECS[2]), "reconstruction"] == 180.5
+    assert labels.loc[str(SPECS[2]), ["reconstruction_low", "reconstruction_high"]].tolist() == [180.0, 181.0]
+    assert labels.index[-1] == str(SPECS[1])
+    assert np.isnan(labels.loc[str(SPECS[1]), "reconstruction"])
+    assert labels["rank"].tolist() == list(range(1, 9))
+    assert labels.loc[str(SPECS[7]), "collapsed"] == False  # noqa: E712
+
+
+def test_the_quartile_and_its_counts(rows):
+    labels = ranking.by_architecture(rows)
+    assert ranking.top(labels, 1 / 4)["label"].tolist() == [str(SPECS[7]), str(SPECS[6])]
+    assert len(ranking.top(labels, 1)) == 7  # the one that diverged is in no quantile
+    counts = ranking.counts(labels, 1 / 4).set_index(["by", "value"])
+    assert counts.loc[("latent_size", 5), ["top", "models", "expected"]].tolist() == [2, 4, 1]
+    assert counts.loc[("latent_size", 2), "top"] == 0
+    assert counts.loc[("encoder", "CNN1"), "top"] == 2
+    assert counts.loc[("decoder", "DNN1"), "top"] == 1
+
+
+@given(st.lists(st.floats(50, 300), min_size=8, max_size=8), st.sampled_from([0.1, 0.25, 0.5, 1.0]))
+def test_counts_add_up(reconstructions, fraction):
+    labels = pd.DataFrame(
+        {
+            "label": [str(spec) for spec in SPECS],
+            "latent_size": [spec.latent_size for spec in SPECS],
+            "encoder": [str(spec.encoder) for spec in SPECS],
+            "decoder": [str(spec.decoder) for spec in SPECS],
+            "reconstruction": reconstructions,
+        }
+    ).sort_values("reconstruction")
+    best = ranking.top(labels, fraction)
+    assert best["reconstruction"].max() <= labels["reconstruction"].iloc[len(best) :].min() or len(best) == 8
+    for _, part in ranking.counts(labels, fraction).groupby("by"):
+        assert part["top"].sum() == len(best) == pytest.approx(part["expected"].sum())
+        assert part["models"].sum() == 8
+
+
+def test_a_model_without_results_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"L2_DNN1_DNN1/seed0/metrics\.json: no such file"):
+        ranking.table(tmp_path, [Spec.parse("L2_DNN1_DNN1")], [0], EVALUATION)
+
+
+def test_the_leaderboard_has_every_model_and_says_when_labels_are_missing(rows):
+    facts = {"name": "<own>", "train_images": 20, "test_images": 10, "classes": 3}
+    page = leaderboard.page(rows, facts)
+    assert page.count("<tr") == 17
+    assert "16 models on &lt;own&gt;" in page
+    assert "3 diverged" in page
+    assert "kNN accuracy" in page
+    assert "http" not in page  # self-contained
+    without = leaderboard.page(rows, facts | {"classes": None})
+    assert "has no labels" in without
+    assert "<th>kNN accuracy</th>" not in without

@@ -1,0 +1,92 @@
+"""The commands one after the other on data that is not MNIST: small colour images without labels."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vae import figures, grid, ranking
+from vae.cli import main
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory):
+    """A finished study of eight models on 32×32 colour images without labels."""
+    root = tmp_path_factory.mktemp("colour")
+    rng = np.random.default_rng(0)
+    hue = rng.integers(0, 256, (90, 3, 1, 1))
+    images = (hue * np.linspace(0.2, 1, 32)).repeat(32, axis=2).astype(np.uint8)
+    np.savez(root / "own.npz", train_images=images[:60], test_images=images[60:])
+    config = {
+        "dataset": {"name": "own", "path": str(root / "own.npz")},
+        "grid": {"latent_sizes": [1, 3], "encoders": ["DNN1", "CNN5"], "decoders": ["DNN1", "CNN5"]},
+        "networks": {"hidden_units": 16, "base_channels": 2},
+        "objective": {"likelihood": "gaussian", "sigma": 0.1, "beta": 1.0, "reduction": "sum"},
+        "training": {
+            "optimizer": "adam", "learning_rate": 0.003, "batch_size": 10, "epochs": 2, "images": None, "seeds": [0],
+        },
+        "evaluation": {"collapsed_below": 1.0, "active_above": 0.01, "separability_images": None},
+        "device": "cpu",
+    }  # fmt: skip
+    (root / "config.yaml").write_text(json.dumps(config))
+    models = [grid.folder(root / "models", spec, 0) for spec in grid.expand(config["grid"])]
+
+    def vae(stage, *arguments):
+        assert main([stage, "--log", str(root / "log"), *map(str, arguments)]) == 0, (root / "log").read_text()
+
+    given = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
+    tables = ["--table", root / "models.csv", "--models", root / "models"]
+    vae("data", *given[0], root / "dataset.npz")
+    vae("study", *given[0], *given[1], root / "merged.yaml")
+    vae("train", *given[0], *given[1], *models)
+    vae("export", *given[1], *models)
+    vae("encode", *given[1], *models)
+    vae("project", *given[1], *models)
+    vae("rank", *given[0], *tables, "--counts", root / "counts.csv")
+    for name in figures.FIGURES:
+        vae("figure", *given[1], *tables, name, root / f"{name}.png", root / f"{name}.pdf")
+    vae("leaderboard", *given[1], "--table", root / "models.csv", root / "leaderboard.html")
+    return root
+
+
+def test_colour_images_without_labels_go_all_the_way(colour):
+    rows = ranking.read(colour / "models.csv")
+    assert len(rows) == 8
+    assert (rows["status"] == "ok").all()
+    assert rows["reconstruction"].notna().all()
+    assert rows[["silhouette", "knn_accuracy"]].isna().all(axis=None)
+    assert (rows["export_difference"] < 1e-4).all()
+    assert "has no labels" in (colour / "leaderboard.html").read_text()
+
+
+def test_latents_are_those_of_the_exported_encoder(colour):
+    import onnxruntime
+
+    folder = colour / "models" / "L3_CNN5_DNN1" / "seed0"
+    with np.load(colour / "own.npz") as own:
+        images = own["test_images"]
+    mean, log_variance = onnxruntime.InferenceSession(folder / "encoder.onnx").run(None, {"images": images})
+    with np.load(folder / "latents.npz") as latents:
+        np.testing.assert_allclose(latents["mean"], mean, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(latents["log_variance"], log_variance, rtol=1e-4, atol=1e-6)
+
+
+def test_examples_are_colour_images(colour):
+    with np.load(colour / "models" / "L3_CNN5_DNN1" / "seed0" / "examples.npz") as examples:
+        assert examples["reconstructions"].shape == examples["samples"].shape == (10, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_is_drawn_at_a_width_that_is_read(colour, name):
+    with Image.open(colour / f"{name}.png") as image:
+        pixels = np.asarray(image)
+    assert pixels.shape[1] == pytest.approx(8.27 * 150, abs=2)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    assert (colour / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_reconstructions_of_colour_images_are_drawn_in_colour(colour):
+    with Image.open(colour / "reconstructions.png") as image:
+        pixels = np.asarray(image).astype(int)
+    assert (np.ptp(pixels, axis=-1) > 60).mean() > 0.03

@@ -1,0 +1,219 @@
+"""The workflow end to end, on a copy of the checkout so that files may be edited."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+LABELS = [
+    f"L{latent}_{encoder}_{decoder}"
+    for latent in (2, 4)
+    for encoder in ("DNN1", "CNN2")
+    for decoder in ("DNN1", "CNN1")
+]
+MODEL_FILES = {
+    "weights.safetensors", "metrics.json", "history.csv", "provenance.json",
+    "encoder.ts", "decoder.ts", "encoder.onnx", "decoder.onnx", "export.json",
+    "latents.npz", "examples.npz", "projection.npz", "projection.json",
+}  # fmt: skip
+
+
+def snakemake(*arguments, cwd, ok=True):
+    """Run Snakemake; returns all it printed."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": PATH}
+    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert (done.returncode == 0) == ok, done.stdout
+    return done.stdout
+
+
+def overlay(folder, change):
+    """The study of the tests with some keys changed, as arguments."""
+    (folder / "change.yaml").write_text(yaml.safe_dump(change))
+    return ["--configfile", ROOT / "tests/study.yaml", folder / "change.yaml"]
+
+
+def away(checkout, folder, change):
+    """Arguments to run the checkout's study of the tests, with some keys changed, in another folder."""
+    return ["--cores", 2, "--snakefile", checkout / "Snakefile", "--directory", folder, *overlay(folder, change)]
+
+
+def planned(*arguments, cwd):
+    """Number of jobs of each rule that Snakemake would run, without `all`."""
+    table = snakemake("--dry-run", *(arguments or ["--configfile", "tests/study.yaml"]), cwd=cwd)
+    jobs = (
+        re.findall(r"^(\w+) +(\d+)$", table.split("\nJob stats:")[1].split("\ntotal")[0], re.M)
+        if "Job stats" in table
+        else []
+    )
+    return {rule: int(count) for rule, count in jobs if rule != "all"}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the repository in which the study of the tests has run."""
+    copy = tmp_path_factory.mktemp("workflow") / "check out"  # a space, as some people's folders have
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "build"))
+    snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=copy)
+    return copy
+
+
+@pytest.fixture
+def edit(checkout):
+    """Append a line to a file of the copy, and take it away after the test."""
+    edited = {}
+
+    def append(name, line):
+        edited[name] = (checkout / name).read_text()
+        (checkout / name).write_text(edited[name] + line)
+
+    yield append
+    for name, text in edited.items():
+        (checkout / name).write_text(text)
+
+
+def test_every_model_has_its_files(checkout):
+    for label in LABELS:
+        for seed in (0, 1):
+            found = {path.name for path in (checkout / "results/models" / label / f"seed{seed}").iterdir()}
+            assert found == MODEL_FILES
+
+
+def test_the_table_has_a_row_for_every_model(checkout):
+    rows = pd.read_csv(checkout / "results/tables/models.csv")
+    assert sorted(zip(rows["label"], rows["seed"], strict=True)) == sorted(
+        (label, seed) for label in LABELS for seed in (0, 1)
+    )
+    assert (rows["status"] == "ok").all()
+    assert not rows.isna().any(axis=None)
+    assert (rows["effective_beta"] == 784 / rows["latent_size"]).all()
+
+
+def test_the_merged_config_stands_in_the_results(checkout):
+    text = (checkout / "results/config.yaml").read_text()
+    assert "name: sample" in text
+    assert "base_channels: 2" in text
+    assert "reduction: mean" in text
+
+
+def test_a_job_logs_every_model_and_epoch(checkout):
+    log = (checkout / "results/logs/train/CNN2_DNN1.log").read_text()
+    for model in ("L2_CNN2_DNN1 seed 0", "L2_CNN2_DNN1 seed 1", "L4_CNN2_DNN1 seed 0", "L4_CNN2_DNN1 seed 1"):
+        assert f"{model} epoch 1/1: reconstruction" in log
+
+
+def test_a_second_run_does_nothing(checkout):
+    assert "Nothing to be done" in snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=checkout)
+
+
+def test_touching_a_file_runs_nothing(checkout):
+    for name in ("vae/networks.py", "vae/figures.py"):
+        (checkout / name).touch()
+    assert planned(cwd=checkout) == {}
+
+
+def test_editing_a_plot_draws_again_and_trains_nothing(checkout, edit):
+    edit("vae/figures.py", "\n# edited\n")
+    assert planned(cwd=checkout) == {"figure": 10}
+
+
+def test_editing_a_network_trains_again(checkout, edit):
+    edit("vae/networks.py", "\n# edited\n")
+    assert planned(cwd=checkout)["train"] == 4
+
+
+@pytest.mark.parametrize(
+    "change", [{"training": {"learning_rate": 0.01}}, {"objective": {"beta": 2}}, {"networks": {"hidden_units": 16}}]
+)
+def test_changing_a_key_that_models_depend_on_trains_again(checkout, tmp_path, change):
+    assert planned(*overlay(tmp_path, change), cwd=checkout)["train"] == 4
+
+
+def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(checkout, tmp_path):
+    jobs = planned(*overlay(tmp_path, {"evaluation": {"collapsed_below": 2}}), cwd=checkout)
+    assert set(jobs) == {"study", "rank", "figure", "leaderboard"}
+
+
+def test_adding_an_encoder_trains_only_its_pairs(checkout, tmp_path):
+    jobs = planned(*overlay(tmp_path, {"grid": {"encoders": ["DNN1", "CNN2", "DNN2"]}}), cwd=checkout)
+    assert jobs["train"] == jobs["export"] == jobs["encode"] == jobs["project"] == 2
+
+
+def test_one_job_per_model_gives_the_same_files_from_another_directory(checkout, tmp_path):
+    models = [f"results/models/L2_DNN1_CNN1/seed{seed}" for seed in (0, 1)]
+    files = [f"{model}/{name}" for model in models for name in ("weights.safetensors", "history.csv", "metrics.json")]
+    one_by_one = {"jobs": "model", "dataset": {"path": str(checkout / "tests/mnist")}}
+    (tmp_path / "vae").mkdir()  # a folder of the package's name must not be taken for it
+    (tmp_path / "vae/__init__.py").write_text("raise RuntimeError('wrong package')")
+    snakemake(*away(checkout, tmp_path, one_by_one), "--", *files, cwd=tmp_path)
+    assert not (tmp_path / "results/models/L4_DNN1_CNN1").exists()
+    for file in files:
+        if not file.endswith("history.csv"):
+            assert (tmp_path / file).read_bytes() == (checkout / file).read_bytes(), file
+    histories = [pd.read_csv(root / files[1]).drop(columns="seconds") for root in (tmp_path, checkout)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_the_report_holds_every_figure_and_the_leaderboard(checkout):
+    snakemake("--report", "report.html", "--configfile", "tests/study.yaml", cwd=checkout)
+    report = (checkout / "report.html").read_text()
+    for path in (checkout / "results/figures").glob("*.png"):
+        assert f"results/figures/{path.name}" in report
+    assert "results/leaderboard.html" in report
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training": {"epoch": 3}}, "config: training.epoch: unknown key; did you mean 'epochs'?"),
+        ({"training": {"epochs": "3"}}, "config: training.epochs: '3' is not of type 'integer'"),
+        ({"grid": {"encoders": []}}, "config: grid.encoders is empty"),
+        ({"grid": {"encoders": ["RNN1"]}}, "config: grid.encoders: RNN1: unknown family RNN"),
+        (
+            {"grid": {"decoders": ["CNN6"]}},
+            "config: grid.decoders: CNN6: too deep; CNN5 is the deepest CNN for images of",
+        ),
+        ({"dataset": {"path": "nowhere"}}, "config: nowhere: no such folder or .npz file"),
+        ({"dataset": {"name": "mnits", "path": None}}, "config: dataset.name: 'mnits' is not known"),
+    ],
+)
+def test_a_wrong_config_is_refused_in_one_line_before_any_job(checkout, tmp_path, change, message):
+    printed = snakemake("--cores", 2, *overlay(tmp_path, change), cwd=checkout, ok=False).splitlines()
+    assert printed[-1].startswith(message)
+    assert len(printed) <= 2  # Snakemake itself says that the config is extended by another file
+
+
+def errors(printed):
+    assert "Traceback" not in printed
+    return [line for line in printed.splitlines() if line.startswith("vae: ")]
+
+
+def test_a_corrupt_dataset_stops_the_study_with_one_line(checkout, tmp_path):
+    shutil.copytree(checkout / "tests/mnist", tmp_path / "mnist")
+    damaged = tmp_path / "mnist/train-images-idx3-ubyte.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    (line,) = errors(snakemake(*away(checkout, tmp_path, {"dataset": {"path": "mnist"}}), cwd=tmp_path, ok=False))
+    assert line.startswith("vae: ERROR: mnist/train-images-idx3-ubyte.gz: truncated or not gzip")
+    assert not list((tmp_path / "results/data").glob("*"))
+    assert not (tmp_path / "results/models").exists()
+
+
+def test_a_results_folder_that_cannot_be_written_stops_the_study_with_one_line(checkout, tmp_path):
+    (tmp_path / "results").write_text("a file where the folder should be")
+    sample = {"dataset": {"path": str(checkout / "tests/mnist")}}
+    printed = snakemake(*away(checkout, tmp_path, sample), cwd=tmp_path, ok=False)
+    assert printed.splitlines()[-1] == "config: results: cannot be written to; check who owns it, and the disk"
+
+
+def test_the_workflow_is_clean(checkout):
+    assert "Congratulations, your workflow is in a good condition!" in snakemake("--lint", cwd=checkout)

@@ -1,0 +1,232 @@
+"""`vae <stage> …`: the stages of a study as commands, one per rule of the workflow.
+
+A command reads its arguments and files and calls the module that does the work. Each imports what it needs when it is
+called: torch takes seconds to import, and most stages do without.
+"""
+
+import argparse
+import logging
+from math import prod
+from pathlib import Path
+
+from vae.errors import UserError
+
+log = logging.getLogger("vae")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; returns the exit code: 0, 2 for bad input, 1 for what the system refused."""
+    args = _parser().parse_args(arguments)
+    try:
+        _start_log(args.log)
+        args.run(args)
+    except UserError as error:
+        log.error("%s", error)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        log.error("%s%s", where, error.strerror or error)
+        return 1
+    except Exception:
+        log.exception("this should not happen, and is a bug of the program")
+        return 1
+    return 0
+
+
+def _start_log(path: Path | None) -> None:
+    """Progress goes to the log file, or to the terminal where there is none; errors always go to the terminal too."""
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(logging.Formatter("vae: %(levelname)s: %(message)s"))
+    handlers: list[logging.Handler] = [terminal]
+    if path:
+        terminal.setLevel(logging.ERROR)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
+    for package in ("vae", "export"):
+        logging.getLogger(package).setLevel(logging.INFO)
+
+
+def run_data(args: argparse.Namespace) -> None:
+    """Fetch, check and write the dataset."""
+    from vae import data
+    from vae.files import read_config
+
+    data.save(data.load(read_config(args.config)["dataset"]), args.output)
+
+
+def run_study(args: argparse.Namespace) -> None:
+    """Check the grid against the dataset's images, and write the merged config."""
+    import yaml
+
+    from vae import study
+    from vae.files import read_config, read_json, write_text
+
+    config = read_config(args.config)
+    study.check(config, tuple(read_json(args.dataset.with_suffix(".json"))["image_shape"]))
+    write_text(args.output, yaml.safe_dump(config, sort_keys=False))
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Train models, one after the other."""
+    import torch
+
+    from vae import checkpoint, data, evaluation, training
+    from vae.files import read_config, read_json
+    from vae.grid import parse_folder
+    from vae.networks import parameters
+
+    torch.set_num_threads(args.threads)
+    config = read_config(args.config)
+    recipe, device = training.Recipe.of(config), training.pick_device(config["device"])
+    dataset, facts = data.read(args.dataset), read_json(args.dataset.with_suffix(".json"))
+    images = torch.from_numpy(training.subset(dataset.train_images, recipe.training.images))
+    test_images = torch.from_numpy(dataset.test_images)
+    baseline = evaluation.mean_image_reconstruction(images, test_images, recipe.objective)
+    for folder in args.models:
+        spec, seed = parse_folder(folder)
+        trained = training.train(spec, seed, images, recipe, device)
+        metrics = {
+            "encoder_parameters": parameters(trained.model.encoder),
+            "decoder_parameters": parameters(trained.model.decoder),
+            "effective_beta": recipe.objective.effective_beta(prod(dataset.image_shape), spec.latent_size),
+            "epochs": len(trained.history),
+            "mean_image_reconstruction": baseline,
+            **evaluation.evaluate(trained.model, test_images, recipe.objective, training.streams(seed, 4)[3]),
+        }
+        if metrics["elbo"] is None:  # weights may be finite and too large to compute with
+            trained.status = "diverged"
+        checkpoint.save(folder, trained, metrics, recipe, facts)
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """Export models to TorchScript and ONNX, and check both."""
+    import torch
+
+    from export.graphs import Exporter
+    from vae import checkpoint, data
+    from vae.files import read_json
+    from vae.grid import parse_folder
+
+    torch.set_num_threads(args.threads)
+    images = data.read(args.dataset).test_images
+    exporter = Exporter()
+    for folder in args.models:
+        spec, seed = parse_folder(folder)
+        metadata = {
+            "label": str(spec),
+            "seed": str(seed),
+            "latent_size": str(spec.latent_size),
+            "dataset_sha256": read_json(folder / "provenance.json")["dataset"]["sha256"],
+        }
+        diverged = read_json(folder / "metrics.json")["status"] != "ok"
+        exporter.export(folder, checkpoint.load(folder), str(spec), images, metadata, check=not diverged)
+
+
+def run_encode(args: argparse.Namespace) -> None:
+    """Compute the test set's latents and a few example images with the exported models."""
+    from export import runtime
+    from vae import data
+    from vae.files import write_npz
+    from vae.grid import parse_folder
+
+    dataset = data.read(args.dataset)
+    for folder in args.models:
+        mean, log_variance = runtime.encode(folder, dataset.test_images, args.threads)
+        write_npz(folder / "latents.npz", mean=mean, log_variance=log_variance)
+        seed = parse_folder(folder)[1]
+        examples = runtime.examples(folder, mean, log_variance, dataset.test_labels, seed, args.threads)
+        write_npz(folder / "examples.npz", **examples)
+        log.info("%s: %d test images encoded", folder, len(mean))
+
+
+def run_project(args: argparse.Namespace) -> None:
+    """Project latents on their principal components, and measure how far the classes lie apart."""
+    import numpy as np
+
+    from vae import data, projection
+    from vae.files import write_json, write_npz
+
+    labels = data.read(args.dataset).test_labels
+    for folder in args.models:
+        with np.load(folder / "latents.npz", allow_pickle=False) as latents:
+            components, ratio = projection.project(latents["mean"])
+            numbers = projection.separability(
+                latents["mean"][: args.images], None if labels is None else labels[: args.images]
+            )
+        write_npz(folder / "projection.npz", components=components, explained_variance_ratio=ratio)
+        write_json(folder / "projection.json", {"explained_variance_ratio": ratio.tolist(), **numbers})
+        log.info("%s: %s", folder, numbers)
+
+
+def run_rank(args: argparse.Namespace) -> None:
+    """Gather all models in one table, and count who is in the top quartile."""
+    from vae import ranking
+    from vae.files import read_config, write_text
+    from vae.grid import expand
+
+    config = read_config(args.config)
+    rows = ranking.table(args.models, expand(config["grid"]), config["training"]["seeds"], config["evaluation"])
+    write_text(args.table, rows.to_csv(index=False))
+    write_text(args.counts, ranking.counts(ranking.by_architecture(rows), 1 / 4).to_csv(index=False))
+
+
+def run_figure(args: argparse.Namespace) -> None:
+    """Draw one figure as PNG and PDF."""
+    from vae import data, figures, ranking
+
+    rows, dataset = ranking.read(args.table), data.read(args.dataset)
+    study = figures.Study(rows, ranking.by_architecture(rows), args.models, dataset.test_labels, dataset.test_images)
+    figures.save(figures.FIGURES[args.name](study), args.png, args.pdf)
+
+
+def run_leaderboard(args: argparse.Namespace) -> None:
+    """Write the table of models as a sortable HTML page."""
+    from vae import leaderboard, ranking
+    from vae.files import read_json, write_text
+
+    write_text(args.output, leaderboard.page(ranking.read(args.table), read_json(args.dataset.with_suffix(".json"))))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The command line; options that several stages share are defined once."""
+    shared = {
+        "--config": {"required": True, "help": "YAML file, or inline JSON, such as the results/config.yaml of a study"},
+        "--dataset": {"required": True, "type": Path, "help": "dataset.npz, with dataset.json beside it"},
+        "--threads": {"type": int, "default": 1, "help": "CPU threads"},
+        "--table": {"required": True, "type": Path, "help": "models.csv"},
+        "models": {"nargs": "+", "type": Path, "help": "folders of models, <anything>/<label>/seed<k>"},
+        "--models": {"required": True, "type": Path, "help": "the folder that holds all models"},
+        "output": {"type": Path, "help": "the file to write"},
+    }
+    stages = {
+        "data": (run_data, ["--config", "output"]),
+        "study": (run_study, ["--config", "--dataset", "output"]),
+        "train": (run_train, ["--config", "--dataset", "--threads", "models"]),
+        "export": (run_export, ["--dataset", "--threads", "models"]),
+        "encode": (run_encode, ["--dataset", "--threads", "models"]),
+        "project": (run_project, ["--dataset", "models"]),
+        "rank": (run_rank, ["--config", "--models", "--table"]),
+        "figure": (run_figure, ["--table", "--models", "--dataset"]),
+        "leaderboard": (run_leaderboard, ["--table", "--dataset", "output"]),
+    }
+    parser = argparse.ArgumentParser(prog="vae", description="The stages of a study of VAE architectures.")
+    commands = parser.add_subparsers(required=True, metavar="stage")
+    for name, (run, options) in stages.items():
+        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        command.set_defaults(run=run)
+        command.add_argument("--log", type=Path, help="write progress to this file instead of the terminal")
+        for option in options:
+            command.add_argument(option, **shared[option])
+        if name == "project":
+            command.add_argument(
+                "--images", type=int, help="how many test images separability is computed on; all if not given"
+            )
+        if name == "rank":
+            command.add_argument("--counts", required=True, type=Path, help="the table of counts to write")
+        if name == "figure":
+            command.add_argument("name", help="which figure")
+            command.add_argument("png", type=Path)
+            command.add_argument("pdf", type=Path)
+    return parser

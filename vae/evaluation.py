@@ -1,0 +1,64 @@
+"""What is measured of a trained model on the test set."""
+
+from math import isfinite, prod
+
+import torch
+from torch import Tensor
+
+from vae.networks import VAE, as_inputs, sample
+from vae.objective import Objective, kld
+
+BATCH = 1000
+
+
+@torch.inference_mode()
+def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int) -> dict:
+    """Losses in nats per image on `images` (`uint8 [N, ...]`), from one sampled code per image drawn from `seed`.
+
+    Returns reconstruction, kld, elbo (their negative sum), reconstruction_per_pixel, and for each latent dimension the
+    KLD and the variance over the images of the posterior's mean (Burda et al. 2016 call a unit active where it exceeds
+    0.01). Numbers that are not finite become None.
+    """
+    device = next(model.parameters()).device
+    noise = torch.Generator(device).manual_seed(seed)
+    reconstruction, divergence, means = [], [], []
+    for batch in images.split(BATCH):
+        inputs = as_inputs(batch.to(device))
+        mean, log_variance = model.encoder(inputs)
+        reconstruction.append(objective.reconstruction(model.decoder(sample(mean, log_variance, noise)), inputs))
+        divergence.append(kld(mean, log_variance))
+        means.append(mean)
+    # Sums over ten thousand images are taken in double precision.
+    nats = torch.cat(reconstruction).double().mean().item()
+    per_dimension = torch.cat(divergence).double().mean(0)
+    total = per_dimension.sum().item()
+    return {
+        "reconstruction": _finite(nats),
+        "kld": _finite(total),
+        "elbo": _finite(-nats - total),
+        "reconstruction_per_pixel": _finite(nats / prod(images.shape[1:])),
+        "kld_per_dimension": [_finite(value) for value in per_dimension.tolist()],
+        "mean_variance_per_dimension": [
+            _finite(value) for value in torch.cat(means).double().var(0, correction=0).tolist()
+        ],
+    }
+
+
+@torch.inference_mode()
+def mean_image_reconstruction(train_images: Tensor, test_images: Tensor, objective: Objective) -> float:
+    """Nats per test image of the decoder that ignores its code and always answers the mean training image.
+
+    That is the least a collapsed model can lose, and the line above which no model has learnt anything of the code.
+    """
+    total = sum(as_inputs(batch).double().sum(0) for batch in train_images.split(BATCH))
+    # Pixels that are black in every training image would cost infinitely much where a test image has ink.
+    logits = (total / len(train_images)).clamp(1e-6, 1 - 1e-6).logit()
+    nats = [
+        objective.reconstruction(logits.expand(len(batch), *logits.shape), as_inputs(batch).double())
+        for batch in test_images.split(BATCH)
+    ]
+    return torch.cat(nats).mean().item()
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -1,0 +1,420 @@
+"""Every figure of the study, drawn from its tables.
+
+A figure is a list of pages as wide as A4 and no higher, so that text keeps its size on paper and on screen. `save`
+writes them as a PDF of pages, and as one PNG with the pages below each other.
+"""
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from vae import ranking
+from vae.files import replacing
+from vae.grid import Network, Spec, folder
+
+WIDTH, HEIGHT = 8.27, 11.69
+ROWS = 50  # labels in a column of a ranking
+COLUMNS = 2
+PANELS = (5, 5)  # rows and columns of small panels on a page
+
+# Okabe & Ito's colours, told apart under the common colour blindnesses.
+BLUE, ORANGE, GREY, GREEN = "#0072B2", "#E69F00", "#666666", "#009E73"
+# Petroff's ten colours (2021), likewise, for classes.
+CLASS_COLOURS = plt.style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
+RECONSTRUCTION = "reconstruction (nats per image)"
+KLD = "KLD (nats per image)"
+
+plt.rcParams.update(
+    {
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.constrained_layout.use": True,
+        "figure.titlesize": 11,
+        "legend.frameon": False,
+        "savefig.dpi": 150,
+        "pdf.fonttype": 42,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What figures are drawn from: the table of models, the labels ranked by it, the models' folder, the test set."""
+
+    rows: pd.DataFrame
+    labels: pd.DataFrame
+    models: Path
+    test_labels: np.ndarray | None
+    test_images: np.ndarray
+
+    def file(self, label: str, name: str) -> np.lib.npyio.NpzFile:
+        """A file of the first seed of `label` that did not diverge."""
+        return np.load(self.folder(label) / name, allow_pickle=False)
+
+    def folder(self, label: str) -> Path:
+        """The folder of the first seed of `label` that did not diverge."""
+        rows = self.rows[(self.rows["label"] == label) & (self.rows["status"] == "ok")]
+        return folder(self.models, Spec.parse(label), rows["seed"].min())
+
+
+FIGURES: dict[str, Callable[[Study], list[Figure]]] = {}
+
+
+def figure(draw: Callable[[Study], list[Figure]]) -> Callable[[Study], list[Figure]]:
+    """Register a function as the figure that bears its name."""
+    FIGURES[draw.__name__] = draw
+    return draw
+
+
+def save(pages: list[Figure], png: Path, pdf: Path) -> None:
+    """Write the pages as a PDF and, below each other, as one PNG."""
+    with replacing(pdf) as partial, PdfPages(partial, metadata={"CreationDate": None}) as book:
+        for page in pages:
+            book.savefig(page)
+    images = []
+    for page in pages:
+        buffer = io.BytesIO()
+        page.savefig(buffer, format="png")
+        images.append(np.asarray(Image.open(buffer).convert("RGB")))
+        plt.close(page)
+    with replacing(png) as partial:
+        Image.fromarray(np.concatenate(images)).save(partial, optimize=True)
+
+
+@figure
+def kld_ranked(study: Study) -> list[Figure]:
+    """Every label, ranked by its KLD."""
+    labels = study.labels.dropna(subset="kld").sort_values("kld", kind="stable")
+    threshold = study.rows["collapsed_below"].iloc[0]
+    pages = []
+    for page, columns in _ranking_pages(labels, "Models ranked by KLD (rank 1 = smallest)"):
+        for axes, part in columns:
+            _points(axes, part, "kld")
+            axes.set_xscale("log")
+            axes.set_xlim(_log_limits(labels["kld"], threshold))
+            axes.axvline(threshold, color=GREY, linestyle="--", linewidth=1)
+            axes.set_xlabel(KLD)
+        page.legend(handles=[*_markers(), _line(f"collapsed below {threshold:g} nats", linestyle="--")], **_BELOW)
+        pages.append(page)
+    return pages
+
+
+@figure
+def reconstruction_ranked(study: Study) -> list[Figure]:
+    """Every label, ranked by its reconstruction, with its KLD on a second axis."""
+    return _reconstruction(
+        study, study.labels.dropna(subset="reconstruction"), "Models ranked by reconstruction (rank 1 = best)"
+    )
+
+
+@figure
+def reconstruction_top_quartile(study: Study) -> list[Figure]:
+    """The best quarter of the labels by reconstruction, with their KLD."""
+    return _reconstruction(
+        study, ranking.top(study.labels, 1 / 4), "Top quartile by reconstruction (rank 1 = best)", columns=1
+    )
+
+
+def _reconstruction(study: Study, labels: pd.DataFrame, title: str, columns: int = COLUMNS) -> list[Figure]:
+    baseline = study.rows["mean_image_reconstruction"].iloc[0]
+    pages = []
+    for page, parts in _ranking_pages(labels, title, columns):
+        for axes, part in parts:
+            _points(axes, part, "reconstruction")
+            axes.set_xlabel(f"● ■ {RECONSTRUCTION}")
+            low, high = labels["reconstruction_low"].min(), labels["reconstruction_high"].max()
+            if high > 0.9 * baseline:
+                axes.axvline(baseline, color=GREY, linestyle="--", linewidth=1)
+                high = max(high, baseline)
+            axes.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+            second = axes.twiny()
+            second.plot(
+                part["kld"].clip(lower=_log_limits(labels["kld"])[0]), part["rank"], "+", color=GREEN, markersize=5
+            )
+            second.set_xscale("log")
+            second.set_xlim(_log_limits(labels["kld"]))
+            second.set_xlabel(f"+ {KLD}", color=GREEN)
+            second.tick_params(axis="x", colors=GREEN)
+            second.spines["top"].set_visible(True)
+        page.legend(
+            handles=[
+                *_markers(),
+                _line("KLD (upper axis)", GREEN, marker="+"),
+                _line(f"mean image: {baseline:.1f} nats", linestyle="--"),
+            ],
+            **_BELOW,
+        )
+        pages.append(page)
+    return pages
+
+
+@figure
+def top_quartile_counts(study: Study) -> list[Figure]:
+    """How often each latent size, encoder and decoder is in the top quartile."""
+    counts = ranking.counts(study.labels, 1 / 4)
+    page, row = plt.subplots(1, 3, figsize=(WIDTH, 3), sharey=True)
+    for axes, by in zip(row, ("latent_size", "encoder", "decoder"), strict=True):
+        part = counts[counts["by"] == by]
+        positions = np.arange(len(part))
+        bars = axes.bar(positions, part["top"], color=BLUE, width=0.7)
+        axes.hlines(part["expected"], positions - 0.42, positions + 0.42, color=ORANGE, linewidth=2)
+        axes.bar_label(bars, padding=2, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+        axes.set_xticks(positions, part["value"].astype(str), rotation=_rotation(part))
+        axes.set_xlabel(by.replace("_", " "))
+    row[0].set_ylabel("models in the top quartile")
+    row[0].yaxis.get_major_locator().set_params(integer=True)
+    page.legend(handles=[_line("expected by chance", ORANGE, linestyle="-")], **_BELOW)
+    size = len(ranking.top(study.labels, 1 / 4))
+    page.suptitle(f"Who is in the top quartile by reconstruction ({size} of {len(study.labels)} models)")
+    return [page]
+
+
+@figure
+def top_quartile_counts_by_latent_size(study: Study) -> list[Figure]:
+    """The same counts by architecture and latent size, encoders above, decoders below."""
+    best = ranking.top(study.labels, 1 / 4)
+    page, rows = plt.subplots(2, 1, figsize=(WIDTH, 6), sharey=True)
+    latents = sorted(study.labels["latent_size"].unique())
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(latents)))
+    width = 0.8 / len(latents)
+    for axes, side in zip(rows, ("encoder", "decoder"), strict=True):
+        networks = sorted(study.labels[side].unique(), key=Network.parse)
+        for i, (latent, colour) in enumerate(zip(latents, colours, strict=True)):
+            counts = best[best["latent_size"] == latent][side].value_counts().reindex(networks, fill_value=0)
+            positions = np.arange(len(networks)) + (i - (len(latents) - 1) / 2) * width
+            bars = axes.bar(
+                positions,
+                counts,
+                width * 0.9,
+                color=colour,
+                label=f"latent size {latent}" if side == "encoder" else None,
+            )
+            axes.bar_label(bars, fontsize=7)
+        axes.set_xticks(np.arange(len(networks)), networks)
+        axes.set_xlabel(side)
+        axes.set_ylabel("models in the top quartile")
+        axes.yaxis.get_major_locator().set_params(integer=True)
+    page.legend(**_BELOW | {"ncols": min(len(latents), 6)})
+    page.suptitle("Top quartile by reconstruction: architecture and latent size")
+    return [page]
+
+
+@figure
+def pca_top_quartile(study: Study) -> list[Figure]:
+    """Latent codes of the top quartile in two principal components."""
+    return _pca(study, 1 / 4, "Latent codes of the top quartile")
+
+
+@figure
+def pca_top_half(study: Study) -> list[Figure]:
+    """Latent codes of the top half in two principal components."""
+    return _pca(study, 1 / 2, "Latent codes of the top half")
+
+
+def _pca(study: Study, fraction: float, title: str) -> list[Figure]:
+    labels = study.test_labels
+    classes = [] if labels is None else list(np.unique(labels))
+    colours = CLASS_COLOURS if len(classes) <= 10 else plt.get_cmap("viridis")(np.linspace(0, 1, len(classes)))
+    by_class = "coloured by class" if classes else "the dataset has no labels to colour by"
+
+    def draw(axes: Axes, row: pd.Series) -> None:
+        with study.file(row["label"], "projection.npz") as projection:
+            points, share = projection["components"][:2000], projection["explained_variance_ratio"][:2].sum()
+        colour = [GREY] if labels is None else np.array(colours)[np.searchsorted(classes, labels[: len(points)])]
+        axes.scatter(*points.T, s=1.5, c=colour, linewidths=0, rasterized=True)
+        axes.set_title(f"{row['rank']}. {row['label']}\n{share:.0%} of variance", fontsize=7)
+        axes.set(xticks=[], yticks=[], box_aspect=1)
+        axes.spines[:].set_visible(True)
+
+    pages = _panels(
+        ranking.top(study.labels, fraction), draw, f"{title}, {by_class}; axes: first and second principal component"
+    )
+    for page in pages:
+        if classes:
+            handles = [_line(str(label), colour, marker="o") for label, colour in zip(classes, colours)]
+            page.legend(handles=handles[:: -(-len(handles) // 20)], **_BELOW | {"ncols": 10})
+    return pages
+
+
+@figure
+def reconstructions(study: Study) -> list[Figure]:
+    """Test images above what the best, the median and the worst models make of them."""
+    return _gallery(
+        study,
+        "reconstructions",
+        "Test images, and their reconstructions by the best, median and worst models",
+        inputs=True,
+    )
+
+
+@figure
+def prior_samples(study: Study) -> list[Figure]:
+    """Decoded draws from the prior, of the best, the median and the worst models."""
+    return _gallery(
+        study, "samples", "Samples from the prior, by the best, median and worst models (by reconstruction)"
+    )
+
+
+def _gallery(study: Study, key: str, title: str, inputs: bool = False) -> list[Figure]:
+    labels = study.labels.dropna(subset="reconstruction")
+    middle = max(len(labels) // 2 - 1, 0)
+    chosen = {"best": labels.head(3), "median": labels.iloc[middle : middle + 3], "worst": labels.tail(3)}
+    rows = []
+    for group, part in chosen.items():
+        for _, row in part.iterrows():
+            with study.file(row["label"], "examples.npz") as examples:
+                caption = (
+                    f"{group}: {row['label']}\nrank {row['rank']}, {row['reconstruction']:.1f} + {row['kld']:.1f} nats"
+                )
+                rows.append((caption, examples[key]))
+                chosen_images = study.test_images[examples["indices"]]
+    if inputs:
+        rows.insert(0, ("test images", chosen_images))
+    page, grid = plt.subplots(len(rows), 2, figsize=(WIDTH, 0.72 * len(rows) + 0.5), width_ratios=[1.8, 6.2])
+    for (left, right), (caption, images) in zip(grid, rows, strict=True):
+        left.text(1, 0.5, caption, ha="right", va="center", transform=left.transAxes)
+        right.imshow(_strip(images), cmap="gray_r" if images.ndim == 3 else None, vmin=0, vmax=255)
+        left.set_axis_off()
+        right.set_axis_off()
+    page.suptitle(title)
+    return [page]
+
+
+def _strip(images: np.ndarray) -> np.ndarray:
+    """Images `uint8 [N, H, W]` or `[N, C, H, W]` side by side, as `[H, N·W]` or `[H, N·W, 3]`."""
+    if images.ndim == 4:
+        images = np.moveaxis(images, 1, -1)
+        if images.shape[-1] != 3:
+            images = images.mean(-1, keepdims=True).repeat(3, -1).astype(np.uint8)
+    return np.concatenate(list(images), axis=1)
+
+
+@figure
+def training_curves(study: Study) -> list[Figure]:
+    """Reconstruction and KLD over the epochs, a panel per encoder and decoder, a line per latent size."""
+    pairs = study.rows[["encoder", "decoder"]].drop_duplicates()
+    pairs = pairs.sort_values(["encoder", "decoder"], key=ranking.network_order)
+    baseline = study.rows["mean_image_reconstruction"].iloc[0]
+    latents = sorted(study.rows["latent_size"].unique())
+    colours = dict(zip(latents, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(latents))), strict=True))
+    histories = {
+        (row["label"], row["seed"]): pd.read_csv(
+            folder(study.models, Spec.parse(row["label"]), row["seed"]) / "history.csv"
+        )
+        for _, row in study.rows.iterrows()
+    }
+    pages = []
+    for loss, name in (("reconstruction", RECONSTRUCTION), ("kld", KLD)):
+        values = pd.concat(histories)[loss].replace([np.inf, -np.inf], np.nan).dropna()
+
+        def draw(axes: Axes, pair: pd.Series, loss: str = loss, values: pd.Series = values) -> None:
+            rows = study.rows[(study.rows["encoder"] == pair["encoder"]) & (study.rows["decoder"] == pair["decoder"])]
+            for _, row in rows.iterrows():
+                history = histories[row["label"], row["seed"]]
+                axes.plot(
+                    history["epoch"], history[loss], ".-", color=colours[row["latent_size"]], linewidth=1, markersize=3
+                )
+            axes.set_title(f"{pair['encoder']} → {pair['decoder']}")
+            if loss == "kld":
+                axes.set_yscale("log")
+                axes.set_ylim(_log_limits(values))
+            else:
+                # The first epoch may lie far above what is of interest: how the loss comes down from the mean image's.
+                axes.set_ylim(values.min() * 0.97, max(1.2 * baseline, values.min() * 1.03))
+                axes.axhline(baseline, color=GREY, linestyle="--", linewidth=0.8)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+
+        handles = [_line(f"latent size {latent}", colours[latent], linestyle="-") for latent in latents]
+        if loss == "reconstruction":
+            handles.append(_line("mean image", linestyle="--"))
+        for page in _panels(pairs, draw, f"Training: {name} against epochs; encoder → decoder"):
+            page.supylabel(name)
+            page.legend(handles=handles, **_BELOW)
+            pages.append(page)
+    return pages
+
+
+_BELOW = {"loc": "outside lower center", "ncols": 5}
+
+
+def _ranking_pages(
+    labels: pd.DataFrame, title: str, columns: int = COLUMNS
+) -> Iterable[tuple[Figure, list[tuple[Axes, pd.DataFrame]]]]:
+    """Pages of `columns` columns of at most `ROWS` labels each; yields each page with its axes and their labels."""
+    labels = labels.assign(rank=np.arange(1, len(labels) + 1))
+    rows = min(ROWS, -(-len(labels) // columns))
+    for start in range(0, len(labels), rows * columns):
+        parts = [labels.iloc[i : i + rows] for i in range(start, min(start + rows * columns, len(labels)), rows)]
+        page, grid = plt.subplots(1, columns, figsize=(WIDTH, 0.19 * rows + 1.4), squeeze=False)
+        for axes, part in zip(grid[0], parts):
+            axes.set_ylim(part["rank"].iloc[0] + rows - 0.4, part["rank"].iloc[0] - 0.6)
+            axes.set_yticks(
+                part["rank"],
+                [f"{label}  {rank}" for label, rank in zip(part["label"], part["rank"], strict=True)],
+                fontsize=7,
+            )
+            axes.grid(axis="y", color="0.92")
+            axes.set_axisbelow(True)
+        for axes in grid[0, len(parts) :]:
+            axes.set_visible(False)
+        page.suptitle(title)
+        yield page, list(zip(grid[0], parts))
+
+
+def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.Series], None], title: str) -> list[Figure]:
+    """Pages of small panels, one per row of the table."""
+    high, wide = PANELS
+    pages = []
+    for start in range(0, len(rows), high * wide):
+        part = rows.iloc[start : start + high * wide]
+        lines = -(-len(part) // wide)
+        page, grid = plt.subplots(lines, wide, figsize=(WIDTH, 1.85 * lines + 0.9), squeeze=False)
+        for axes, (_, row) in zip(grid.flat, part.iterrows()):
+            draw(axes, row)
+        for axes in grid.flat[len(part) :]:
+            axes.set_visible(False)
+        page.suptitle(title, fontsize=10)
+        pages.append(page)
+    return pages
+
+
+def _points(axes: Axes, part: pd.DataFrame, loss: str) -> None:
+    """A point per label, with the colour and shape of collapsed ones or not; a line from its lowest to highest seed."""
+    for collapsed, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "s")):
+        rows = part[part["collapsed"] == collapsed]
+        axes.hlines(rows["rank"], rows[f"{loss}_low"], rows[f"{loss}_high"], color=colour, linewidth=1)
+        axes.plot(rows[loss], rows["rank"], marker, color=colour, markersize=4)
+
+
+def _markers() -> list[Line2D]:
+    return [_line("not collapsed", BLUE, marker="o"), _line("collapsed", ORANGE, marker="s")]
+
+
+def _line(label: str, color: str = GREY, linestyle: str = "", marker: str = "") -> Line2D:
+    return Line2D([], [], color=color, linestyle=linestyle, marker=marker, markersize=5, label=label)
+
+
+def _log_limits(values: pd.Series, *others: float) -> tuple[float, float]:
+    """Limits of a logarithmic axis: no lower than 1e-6, where a KLD is zero but for rounding."""
+    both = np.clip([values.min(), values.max(), *others], 1e-6, None)
+    return both.min() / 2, both.max() * 2
+
+
+def _rotation(part: pd.DataFrame) -> int:
+    return 0 if len(part) <= 6 else 90

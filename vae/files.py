@@ -1,0 +1,92 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from vae.errors import UserError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
+
+    The temporary name keeps the suffix, which some writers use to choose a format.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        # A write that the system refuses (a full disk, a quota) does not say which file it was for.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise UserError unless files can be written to `folder`, or it can be made."""
+    folder = Path(folder)
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise UserError(f"{folder}: cannot be written to; check who owns it, and the disk")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write `content` as indented JSON; NaN and infinities are refused with ValueError."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object; UserError names a file that is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def read_config(text: str) -> dict:
+    """A configuration from the path of a YAML file, or from its content as inline JSON (text that starts with `{`)."""
+    try:
+        content = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
+        config = yaml.safe_load(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"config {text}: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"config {text}: a mapping of keys is expected")
+    return config
+
+
+def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
+    """Write plain numeric arrays as an uncompressed .npz."""
+    with replacing(path) as partial:
+        np.savez(partial, **arrays)
+
+
+def sha256(paths: Iterable[str | Path]) -> str:
+    """SHA-256 over the bytes of the files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()

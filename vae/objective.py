@@ -1,0 +1,51 @@
+"""What is optimised, and what is reported: the evidence lower bound (Kingma & Welling 2014) and its two terms.
+
+Reported terms are always sums, in nats per image. What is optimised depends on `reduction`:
+
+- `sum`: reconstruction + beta · KLD, the negative ELBO at beta = 1 (a beta-VAE, Higgins et al. 2017, elsewhere).
+- `mean`: reconstruction / pixels + beta · KLD / latent size. Times the number of pixels, that is
+  reconstruction + beta · (pixels / latent size) · KLD: the `sum` objective with an effective beta of
+  beta · pixels / latent size, scaled by 1 / pixels.
+"""
+
+from dataclasses import dataclass
+from math import log, pi
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Likelihood, weight of the KLD, and reduction. `sigma` is the Gaussian likelihood's standard deviation."""
+
+    likelihood: str
+    sigma: float
+    beta: float
+    reduction: str
+
+    def reconstruction(self, logits: Tensor, images: Tensor) -> Tensor:
+        """-log p(x|z) in nats per image, `[B]`, for logits and images in [0, 1], both `[B, C, H, W]`.
+
+        `bernoulli` is the cross-entropy of grey levels taken as probabilities; `gaussian` has the mean sigmoid(logits)
+        and the same fixed standard deviation `sigma` for every pixel.
+        """
+        if self.likelihood == "bernoulli":
+            nats = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+        else:
+            nats = ((images - logits.sigmoid()) / self.sigma).square() / 2 + log(self.sigma) + log(2 * pi) / 2
+        return nats.flatten(1).sum(1)
+
+    def effective_beta(self, pixels: int, latent_size: int) -> float:
+        """The weight of the KLD, in nats, against the reconstruction, in nats."""
+        return self.beta * pixels / latent_size if self.reduction == "mean" else self.beta
+
+    def loss(self, reconstruction: Tensor, kld: Tensor, pixels: int, latent_size: int) -> Tensor:
+        """The scalar to minimise, from the two terms in nats per image."""
+        loss = reconstruction + self.effective_beta(pixels, latent_size) * kld
+        return loss / pixels if self.reduction == "mean" else loss
+
+
+def kld(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(q(z|x) || N(0, I)) in nats per image and dimension, `[B, latent_size]` (Kingma & Welling 2014, appendix B)."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2

@@ -1,0 +1,55 @@
+"""The study's configuration: defaults and checks from its schema, and what no schema can say."""
+
+import difflib
+from copy import deepcopy
+
+import jsonschema
+
+from vae.errors import UserError
+from vae.grid import expand
+
+
+def complete(config: dict, schema: dict) -> dict:
+    """A copy of `config` with the schema's defaults filled in.
+
+    Raises UserError, one line that says which key is wrong and why, for whatever the schema does not allow.
+    """
+    config = deepcopy(config)
+    _fill(config, schema)
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
+    if error := jsonschema.exceptions.best_match(errors):
+        raise UserError(_explain(error))
+    return config
+
+
+def _fill(config: object, schema: dict) -> None:
+    for key, part in schema.get("properties", {}).items():
+        if isinstance(config, dict):
+            if "default" in part or "properties" in part:
+                config.setdefault(key, deepcopy(part.get("default", {})))
+            _fill(config.get(key), part)
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    where = error.json_path.removeprefix("$").removeprefix(".")
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        key = next(key for key in error.instance if key not in known)
+        guess = difflib.get_close_matches(str(key), known, 1)
+        hint = f"did you mean {guess[0]!r}?" if guess else f"known here are {', '.join(known)}"
+        return f"{'.'.join(filter(None, (where, str(key))))}: unknown key; {hint}"
+    expected = error.schema.get("description", "").split(". ")[0].rstrip(".")
+    return f"{where}: {error.message}" + (f" ({expected})" if expected else "")
+
+
+def check(config: dict, image_shape: tuple[int, ...]) -> None:
+    """Raise UserError unless every network of the grid exists and can be built for images of this shape."""
+    from vae import networks  # torch takes seconds to import
+
+    specs = expand(config["grid"])
+    for side, key in (("encoder", "encoders"), ("decoder", "decoders")):
+        for network in dict.fromkeys(getattr(spec, side) for spec in specs):
+            try:
+                networks.check(network, image_shape)
+            except UserError as error:
+                raise UserError(f"grid.{key}: {error}") from None

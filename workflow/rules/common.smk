@@ -1,0 +1,104 @@
+# What the rules share: the checked config, the paths of a model's files, and which package files each stage depends on.
+import json
+import os
+import shlex
+import sys
+from importlib.util import find_spec
+
+import yaml
+
+sys.path.insert(0, str(workflow.basedir))
+
+from vae import data, files, grid, study
+from vae.errors import UserError
+
+
+def checked_study():
+    """The config with its defaults, and the grid's architectures; what is wrong is refused here, before any job."""
+    schema = yaml.safe_load((Path(workflow.basedir) / "workflow/schemas/config.schema.yaml").read_text())
+    try:
+        complete = study.complete(config, schema)
+        specs = grid.expand(complete["grid"])
+        files.check_writable("results")
+        # Where Snakemake runs without torch (--sdm conda), the rule `study` makes this check.
+        if workflow.is_main_process and find_spec("torch"):
+            study.check(complete, data.image_shape(complete["dataset"]))
+    except UserError as error:
+        # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.
+        sys.exit(f"config: {error}")
+    return complete, specs
+
+
+config, SPECS = checked_study()
+SEEDS = config["training"]["seeds"]
+MODELS = [str(grid.folder("results/models", spec, seed)) for spec in SPECS for seed in SEEDS]
+
+# Every figure, by the report's category and in the order of the report.
+CATEGORIES = {
+    "kld_ranked": "2 Losses",
+    "reconstruction_ranked": "2 Losses",
+    "reconstruction_top_quartile": "2 Losses",
+    "top_quartile_counts": "3 Architectures",
+    "top_quartile_counts_by_latent_size": "3 Architectures",
+    "pca_top_quartile": "4 Latent spaces",
+    "pca_top_half": "4 Latent spaces",
+    "reconstructions": "5 Images",
+    "prior_samples": "5 Images",
+    "training_curves": "6 Training",
+}
+FIGURES = list(CATEGORIES)
+# What a figure is drawn from beside the table.
+DRAWN_FROM = {
+    "pca_top_quartile": "projection.npz",
+    "pca_top_half": "projection.npz",
+    "reconstructions": "examples.npz",
+    "prior_samples": "examples.npz",
+    "training_curves": "history.csv",
+}
+
+# A job's models share its wildcards: a pair's job has every latent size, and either kind has every seed.
+JOB = {"pair": "{encoder}_{decoder}", "model": "L{latent_size}_{encoder}_{decoder}"}[config["jobs"]]
+LATENT_SIZES = config["grid"]["latent_sizes"] if config["jobs"] == "pair" else ["{latent_size}"]
+ENVIRONMENT = f"{workflow.basedir}/envs/environment.yaml"
+
+
+wildcard_constraints:
+    latent_size=r"[1-9]\d*",
+    encoder=grid.NETWORK,
+    decoder=grid.NETWORK,
+    figure="|".join(FIGURES),
+
+
+# The jobs' commands find the package of this checkout, whatever directory they run in and whatever else lies there.
+shell.prefix(f"export PYTHONPATH={shlex.quote(str(workflow.basedir))} PYTHONSAFEPATH=1; ")
+
+
+def of_job(file):
+    """The pattern of a file of every model of a job."""
+    return expand(
+        f"results/models/{grid.FOLDER}/{file}",
+        latent_size=LATENT_SIZES,
+        encoder="{encoder}",
+        decoder="{decoder}",
+        seed=SEEDS,
+    )
+
+
+def of_all(file):
+    """A file of every model."""
+    return expand("{model}/{file}", model=MODELS, file=file)
+
+
+def job_models(wildcards, input, output):
+    """The folders of a job's models."""
+    return list(dict.fromkeys(os.path.dirname(file) for file in output))
+
+
+def code(*modules):
+    """The package files that a stage depends on, as inputs: editing one runs the stages that name it again."""
+    return [os.path.relpath(f"{workflow.basedir}/{module}.py") for module in modules]
+
+
+def as_json(*keys):
+    """The part of the config that a stage depends on: changing it, and nothing else of the config, runs it again."""
+    return json.dumps({key: config[key] for key in keys})

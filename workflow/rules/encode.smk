@@ -1,0 +1,21 @@
+# encoder.onnx, decoder.onnx → latents of the test set, and a few example images
+rule encode:
+    input:
+        encoder=of_job("encoder.onnx"),
+        decoder=of_job("decoder.onnx"),
+        dataset="results/data/dataset.npz",
+        code=code("export/runtime", "vae/grid", "vae/data"),
+    output:
+        latents=of_job("latents.npz"),
+        examples=of_job("examples.npz"),
+    log:
+        f"results/logs/encode/{JOB}.log",
+    benchmark:
+        f"results/benchmarks/encode/{JOB}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    params:
+        models=job_models,
+    shell:
+        "python -m vae encode --dataset {input.dataset} --threads {threads} --log {log} {params.models}"

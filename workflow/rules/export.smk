@@ -1,0 +1,34 @@
+# weights → encoder and decoder as TorchScript and ONNX, checked against the trained model
+rule export:
+    input:
+        weights=of_job("weights.safetensors"),
+        metrics=of_job("metrics.json"),
+        provenance=of_job("provenance.json"),
+        dataset="results/data/dataset.npz",
+        code=code(
+            "export/graphs",
+            "export/runtime",
+            "vae/grid",
+            "vae/data",
+            "vae/networks",
+            "vae/objective",
+            "vae/training",
+            "vae/checkpoint",
+        ),
+    output:
+        encoder_script=of_job("encoder.ts"),
+        decoder_script=of_job("decoder.ts"),
+        encoder=of_job("encoder.onnx"),
+        decoder=of_job("decoder.onnx"),
+        check=of_job("export.json"),
+    log:
+        f"results/logs/export/{JOB}.log",
+    benchmark:
+        f"results/benchmarks/export/{JOB}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    params:
+        models=job_models,
+    shell:
+        "python -m vae export --dataset {input.dataset} --threads {threads} --log {log} {params.models}"

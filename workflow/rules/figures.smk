@@ -1,0 +1,24 @@
+# results/tables/models.csv, and what was computed for each model → every figure as PNG and PDF
+rule figure:
+    input:
+        table="results/tables/models.csv",
+        dataset="results/data/dataset.npz",
+        drawn=lambda wildcards: of_all(DRAWN_FROM[wildcards.figure]) if wildcards.figure in DRAWN_FROM else [],
+        code=code("vae/figures", "vae/ranking", "vae/grid", "vae/data"),
+    output:
+        png=report(
+            "results/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category=lambda wildcards: CATEGORIES[wildcards.figure],
+            labels=lambda wildcards: {"figure": wildcards.figure.replace("_", " ")},
+        ),
+        pdf="results/figures/{figure}.pdf",
+    log:
+        "results/logs/figures/{figure}.log",
+    benchmark:
+        "results/benchmarks/figures/{figure}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m vae figure --table {input.table} --models results/models --dataset {input.dataset} --log {log}"
+        " {wildcards.figure} {output.png} {output.pdf}"

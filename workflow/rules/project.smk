@@ -1,0 +1,21 @@
+# latents → principal components and separability
+rule project:
+    input:
+        latents=of_job("latents.npz"),
+        dataset="results/data/dataset.npz",
+        code=code("vae/projection", "vae/data"),
+    output:
+        components=of_job("projection.npz"),
+        numbers=of_job("projection.json"),
+    log:
+        f"results/logs/project/{JOB}.log",
+    benchmark:
+        f"results/benchmarks/project/{JOB}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    params:
+        models=job_models,
+        images=lambda wildcards: (f"--images {count}" if (count := config["evaluation"]["separability_images"]) else ""),
+    shell:
+        "python -m vae project --dataset {input.dataset} {params.images} --log {log} {params.models}"

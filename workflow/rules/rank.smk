@@ -1,0 +1,21 @@
+# every model's numbers → results/tables/models.csv, one row per model; counts.csv, who is in the top quartile
+rule rank:
+    input:
+        config="results/config.yaml",
+        metrics=of_all("metrics.json"),
+        provenance=of_all("provenance.json"),
+        exports=of_all("export.json"),
+        projections=of_all("projection.json"),
+        code=code("vae/ranking", "vae/grid"),
+    output:
+        models="results/tables/models.csv",
+        counts="results/tables/counts.csv",
+    log:
+        "results/logs/rank.log",
+    benchmark:
+        "results/benchmarks/rank.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m vae rank --config {input.config} --models results/models --table {output.models}"
+        " --counts {output.counts} --log {log}"
