@@ -1,19 +1,16 @@
 """The commands one after the other on data that is not MNIST: small colour images without labels."""
 
-import json
-
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from vae import figures, grid, ranking
 from vae.cli import main
 
 
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory):
-    """A finished study of eight models on 32×32 colour images without labels."""
-    root = tmp_path_factory.mktemp("colour")
+def study(root, **changes):
+    """Run every stage on small colour images without labels; returns the folder with all that came out."""
     rng = np.random.default_rng(0)
     hue = rng.integers(0, 256, (90, 3, 1, 1))
     images = (hue * np.linspace(0.2, 1, 32)).repeat(32, axis=2).astype(np.uint8)
@@ -29,25 +26,33 @@ def colour(tmp_path_factory):
         "evaluation": {"collapsed_below": 1.0, "active_above": 0.01, "separability_images": None},
         "device": "cpu",
     }  # fmt: skip
-    (root / "config.yaml").write_text(json.dumps(config))
+    for section, change in changes.items():
+        config[section] |= change
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
     models = [grid.folder(root / "models", spec, 0) for spec in grid.expand(config["grid"])]
 
     def vae(stage, *arguments):
         assert main([stage, "--log", str(root / "log"), *map(str, arguments)]) == 0, (root / "log").read_text()
 
-    given = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
+    given, data = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
     tables = ["--table", root / "models.csv", "--models", root / "models"]
-    vae("data", *given[0], root / "dataset.npz")
-    vae("study", *given[0], *given[1], root / "merged.yaml")
-    vae("train", *given[0], *given[1], *models)
-    vae("export", *given[1], *models)
-    vae("encode", *given[1], *models)
-    vae("project", *given[1], *models)
-    vae("rank", *given[0], *tables, "--counts", root / "counts.csv")
+    vae("data", *given, root / "dataset.npz")
+    vae("study", *given, *data, root / "merged.yaml")
+    vae("train", *given, *data, *models)
+    vae("export", *data, *models)
+    vae("encode", *data, *models)
+    vae("project", *data, *models)
+    vae("rank", *given, *tables, "--counts", root / "counts.csv")
     for name in figures.FIGURES:
-        vae("figure", *given[1], *tables, name, root / f"{name}.png", root / f"{name}.pdf")
-    vae("leaderboard", *given[1], "--table", root / "models.csv", root / "leaderboard.html")
+        vae("figure", *data, *tables, name, root / f"{name}.png", root / f"{name}.pdf")
+    vae("leaderboard", *data, "--table", root / "models.csv", root / "leaderboard.html")
     return root
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory):
+    """A finished study of eight models."""
+    return study(tmp_path_factory.mktemp("colour"))
 
 
 def test_colour_images_without_labels_go_all_the_way(colour):
@@ -90,3 +95,11 @@ def test_reconstructions_of_colour_images_are_drawn_in_colour(colour):
     with Image.open(colour / "reconstructions.png") as image:
         pixels = np.asarray(image).astype(int)
     assert (np.ptp(pixels, axis=-1) > 60).mean() > 0.03
+
+
+def test_a_study_in_which_every_model_diverges_goes_all_the_way(tmp_path):
+    study(tmp_path, grid={"latent_sizes": [2]}, training={"learning_rate": 1e30})
+    rows = ranking.read(tmp_path / "models.csv")
+    assert rows["status"].tolist() == ["diverged"] * 4
+    assert rows[["reconstruction", "kld", "elbo", "collapsed", "export_difference"]].isna().all(axis=None)
+    assert "4 diverged" in (tmp_path / "leaderboard.html").read_text()

@@ -37,13 +37,15 @@ def test_the_other_studies_are_sound(overlay):
         ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean 'epochs'?"),
         ({"training": {"zzz": 3}}, "training.zzz: unknown key; known here are optimizer"),
         (
-            {"training": {"epochs": "3"}},
-            "training.epochs: '3' is not of type 'integer' (passes over the training images",
+            {"training": {"epochs": "x"}},
+            "training.epochs: 'x' is not of type 'integer' (passes over the training images",
         ),
+        ({"training": {"epochs": "3"}}, "training.epochs: '3' is text; write a number without quotes"),
+        ({"training": {"learning_rate": "1e-5"}}, "training.learning_rate: '1e-5' is text; write a number"),
         ({"training": {"epochs": 0}}, "training.epochs: 0 is less than the minimum of 1"),
         ({"training": {"seeds": []}}, "training.seeds: [] should be non-empty (a list of seeds"),
         ({"training": 3}, "training: 3 is not of type 'object'"),
-        ({"grid": {"latent_sizes": [25, "50"]}}, "grid.latent_sizes[1]: '50' is not of type 'integer'"),
+        ({"grid": {"latent_sizes": [25, "50"]}}, "grid.latent_sizes[1]: '50' is text; write a number"),
         ({"grid": {"encoders": "DNN1"}}, "grid.encoders: 'DNN1' is not of type 'array' (a list of encoders"),
         ({"objective": {"reduction": "average"}}, "objective.reduction: 'average' is not one of ['sum', 'mean']"),
         ({"dataset": {"name": "../x"}}, "dataset.name: '../x' does not match"),
@@ -88,6 +90,7 @@ def test_a_grid_that_cannot_be_built_is_explained(grid, message):
 def test_a_config_is_read_from_a_file_or_inline(tmp_path):
     (tmp_path / "config.yaml").write_text("a: 1")
     assert files.read_config(str(tmp_path / "config.yaml")) == {"a": 1} == files.read_config(json.dumps({"a": 1}))
+    assert files.read_config(json.dumps({"a": 1e-30})) == {"a": 1e-30}  # 1e-30 is text to a reader of YAML 1.1
     (tmp_path / "list.yaml").write_text("[1]")
     (tmp_path / "broken.yaml").write_text("a: [\n")
     for name in ("list.yaml", "broken.yaml", "missing.yaml"):

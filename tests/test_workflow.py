@@ -176,7 +176,7 @@ def test_the_report_holds_every_figure_and_the_leaderboard(checkout):
     ("change", "message"),
     [
         ({"training": {"epoch": 3}}, "config: training.epoch: unknown key; did you mean 'epochs'?"),
-        ({"training": {"epochs": "3"}}, "config: training.epochs: '3' is not of type 'integer'"),
+        ({"training": {"epochs": "x"}}, "config: training.epochs: 'x' is not of type 'integer'"),
         ({"grid": {"encoders": []}}, "config: grid.encoders is empty"),
         ({"grid": {"encoders": ["RNN1"]}}, "config: grid.encoders: RNN1: unknown family RNN"),
         (

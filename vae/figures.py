@@ -7,6 +7,7 @@ writes them as a PDF of pages, and as one PNG with the pages below each other.
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import matplotlib
@@ -77,9 +78,20 @@ FIGURES: dict[str, Callable[[Study], list[Figure]]] = {}
 
 
 def figure(draw: Callable[[Study], list[Figure]]) -> Callable[[Study], list[Figure]]:
-    """Register a function as the figure that bears its name."""
-    FIGURES[draw.__name__] = draw
-    return draw
+    """Register a function as the figure that bears its name; where every model diverged, the figure says so."""
+
+    @wraps(draw)
+    def draw_if_any(study: Study) -> list[Figure]:
+        if study.labels["reconstruction"].notna().any():
+            return draw(study)
+        page = plt.figure(figsize=(WIDTH, 1))
+        page.text(
+            0.5, 0.5, f"{draw.__name__}: every model diverged, there is nothing to draw", ha="center", va="center"
+        )
+        return [page]
+
+    FIGURES[draw.__name__] = draw_if_any
+    return draw_if_any
 
 
 def save(pages: list[Figure], png: Path, pdf: Path) -> None:

@@ -69,9 +69,9 @@ def read_json(path: str | Path) -> dict:
 def read_config(text: str) -> dict:
     """A configuration from the path of a YAML file, or from its content as inline JSON (text that starts with `{`)."""
     try:
-        content = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
-        config = yaml.safe_load(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        inline = text.startswith("{")
+        config = json.loads(text) if inline else yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"config {text}: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise UserError(f"config {text}: a mapping of keys is expected")

@@ -38,8 +38,18 @@ def _explain(error: jsonschema.ValidationError) -> str:
         guess = difflib.get_close_matches(str(key), known, 1)
         hint = f"did you mean {guess[0]!r}?" if guess else f"known here are {', '.join(known)}"
         return f"{'.'.join(filter(None, (where, str(key))))}: unknown key; {hint}"
+    if error.validator == "type" and isinstance(error.instance, str) and _is_number(error.instance):
+        return f"{where}: {error.instance!r} is text; write a number without quotes, and 1.0e-5 rather than 1e-5"
     expected = error.schema.get("description", "").split(". ")[0].rstrip(".")
     return f"{where}: {error.message}" + (f" ({expected})" if expected else "")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check(config: dict, image_shape: tuple[int, ...]) -> None:
