@@ -215,5 +215,32 @@ def test_a_results_folder_that_cannot_be_written_stops_the_study_with_one_line(c
     assert printed.splitlines()[-1] == "config: results: cannot be written to; check who owns it, and the disk"
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of two megabytes, which holds less than the data set and two models."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_stops_the_study_with_a_line_that_names_the_file(checkout, small_disk):
+    sample = {"dataset": {"path": str(checkout / "tests/mnist")}}
+    lines = errors(snakemake(*away(checkout, small_disk, sample), cwd=small_disk, ok=False))
+    assert lines
+    assert all(re.fullmatch(r"vae: ERROR: results/\S+: No space left on device", line) for line in lines)
+    assert not [path for path in small_disk.rglob("results/**/.*") if path.is_file() and path.stat().st_size]
+
+
+def test_a_disk_that_cannot_be_written_to_is_refused_before_any_job(checkout, small_disk):
+    sample = away(checkout, small_disk, {"dataset": {"path": str(checkout / "tests/mnist")}})
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    printed = snakemake(*sample, cwd=small_disk, ok=False)
+    assert printed.splitlines()[-1].startswith("config: results: cannot be written to")
+    assert "Traceback" not in printed
+
+
 def test_the_workflow_is_clean(checkout):
     assert "Congratulations, your workflow is in a good condition!" in snakemake("--lint", cwd=checkout)

@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _start_log(path: Path | None) -> None:
     """Progress goes to the log file, or to the terminal where there is none; errors always go to the terminal too."""
+    logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not hide the error itself
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter("vae: %(levelname)s: %(message)s"))
     handlers: list[logging.Handler] = [terminal]

@@ -27,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     except OSError as error:
         # A write that the system refuses (a full disk, a quota) does not say which file it was for.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ th, td {{ padding: .25em .6em; text-align: right; white-space: nowrap; border-bo
 th {{ position: sticky; top: 0; background: #fff; border-bottom: 2px solid #444; cursor: pointer; }}
 th[aria-sort=ascending]::after {{ content: " ▲"; }}
 th[aria-sort=descending]::after {{ content: " ▼"; }}
-tr.aside td {{ color: #888; }}
+tr.aside td {{ color: #707070; }}
 </style>
 <h1>Leaderboard</h1>
 <p>{summary}</p>

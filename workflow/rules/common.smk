@@ -1,11 +1,15 @@
 # What the rules share: the checked config, the paths of a model's files, and which package files each stage depends on.
 import json
+import logging
 import os
 import shlex
 import sys
 from importlib.util import find_spec
 
 import yaml
+
+# On a full disk Snakemake cannot write its log; the tracebacks of that would bury the line that says so.
+logging.raiseExceptions = False
 
 sys.path.insert(0, str(workflow.basedir))
 
