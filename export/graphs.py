@@ -19,11 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from export.runtime import open_session
+from vae import checkpoint
 from vae.errors import UserError
-from vae.files import write_bytes, write_json
+from vae.files import read_json, write_bytes, write_json
+from vae.grid import parse_folder
 from vae.networks import VAE, as_inputs
 
 log = logging.getLogger(__name__)
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
 BATCH_SIZES = (1, 2, 7, 1000)
 TOLERANCE = 1e-4
@@ -69,7 +72,19 @@ class Exporter:
     """Exports models one after the other, converting to ONNX only once what differs in nothing but its weights."""
 
     def __init__(self):
-        self.converted: dict[tuple, onnx.ModelProto] = {}
+        self.converted: dict[str, tuple[str, onnx.ModelProto]] = {}  # by side, the last label converted
+
+    def export_trained(self, folder: Path, images: np.ndarray) -> None:
+        """Export the model of a folder, with what its files say of it; see `export`."""
+        spec, seed = parse_folder(folder)
+        metadata = {
+            "label": str(spec),
+            "seed": str(seed),
+            "latent_size": str(spec.latent_size),
+            "dataset_sha256": read_json(folder / "provenance.json")["dataset"]["sha256"],
+        }
+        diverged = read_json(folder / "metrics.json")["status"] != "ok"
+        self.export(folder, checkpoint.load(folder), str(spec), images, metadata, check=not diverged)
 
     def export(
         self, folder: Path, model: VAE, label: str, images: np.ndarray, metadata: dict[str, str], check: bool
@@ -89,7 +104,7 @@ class Exporter:
         for side, module in sides.items():
             example = examples[side]
             script = _trace(module, example[:2])
-            graph = self._convert((label, side), module, example[:2])
+            graph = self._convert(side, label, module, example[:2])
             meaning = dict(zip(("input", "output"), module.meaning, strict=True))
             onnx.helper.set_model_props(graph, metadata | {"side": side} | meaning)
             files |= {f"{side}.ts": script, f"{side}.onnx": graph.SerializeToString()}
@@ -104,14 +119,15 @@ class Exporter:
             folder / "export.json", {"batch_sizes": list(BATCH_SIZES), "largest_relative_difference": differences}
         )
 
-    def _convert(self, key: tuple, module: nn.Module, example: Tensor) -> onnx.ModelProto:
+    def _convert(self, side: str, label: str, module: nn.Module, example: Tensor) -> onnx.ModelProto:
         weights = module.state_dict()
-        known = self.converted.get(key)
+        last, graph = self.converted.get(side, (None, None))
         # A graph whose weights the converter has renamed or folded cannot take those of another model.
-        if known is None or not set(weights) <= {tensor.name for tensor in known.graph.initializer}:
-            self.converted[key] = _to_onnx(module, example)
-            return copy.deepcopy(self.converted[key])
-        graph = copy.deepcopy(known)
+        if last != label or not set(weights) <= {tensor.name for tensor in graph.graph.initializer}:
+            graph = _to_onnx(module, example)
+            self.converted[side] = label, copy.deepcopy(graph)
+            return graph
+        graph = copy.deepcopy(graph)
         for tensor in graph.graph.initializer:
             if tensor.name in weights:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name].numpy(), tensor.name))
@@ -129,7 +145,6 @@ def _refuse(differences: dict[str, float], what: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warnings that TorchScript is deprecated, and torch's of its own exporter."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Running exported encoders and decoders with onnxruntime; needs neither torch nor the rest of the workflow."""
+"""Running exported encoders and decoders with onnxruntime, without torch."""
 
 from pathlib import Path
 

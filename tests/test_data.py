@@ -44,6 +44,7 @@ def npz(path, **arrays):
 
 
 def test_the_sample_is_mnist(sample):
+    assert sample.sha256 == "9b600186865c29a844d0e89c658b3fe8693d1bde0b035c14138b7866685b9709"
     assert sample.train_images.shape == (2000, 28, 28)
     assert sample.test_images.shape == (500, 28, 28)
     assert np.bincount(sample.train_labels).tolist() == [200] * 10
@@ -75,6 +76,11 @@ def test_a_folder_and_its_headers(folder):
 def test_an_npz_in_colour_and_its_headers(tmp_path):
     path = npz(tmp_path)
     assert data.read(path).image_shape == (3, 32, 32) == data.image_shape({"name": "mine", "path": str(path)})
+
+
+def test_an_npz_is_not_taken_for_a_dataset_known_by_name(tmp_path):
+    with pytest.raises(UserError, match=r"own\.npz is data of your own; set dataset.name to a name other than mnist"):
+        data.load({"name": "mnist", "path": str(npz(tmp_path))})
 
 
 def test_labels_may_be_missing(folder, tmp_path):
@@ -148,6 +154,8 @@ def test_what_is_missing_is_named(folder, tmp_path):
         ({"train_images": np.zeros((20, 3, 32, 32))}, "images are uint8 .* not float64"),
         ({"train_labels": np.array([None] * 20)}, "not a sound .npz of plain arrays"),
         ({"train_labels": np.zeros(20)}, "labels are integers"),
+        ({"train_images": np.zeros((20, 784), np.uint8)}, "images are uint8 .* not uint8 .20, 784."),
+        ({"train_images": np.zeros((20, 0, 9), np.uint8)}, "holds nothing"),
         ({"test_labels": np.arange(9)}, "9 labels for 10 images"),
     ],
 )
@@ -160,7 +168,15 @@ def test_an_unsound_npz_is_named(tmp_path, arrays, message):
 def test_a_damaged_npz_is_named(tmp_path):
     path = npz(tmp_path)
     raw = path.read_bytes()
-    for damaged in (raw[:-100], raw[:5000], b"", b"garbage", raw[:300] + b"\xff" + raw[301:]):
+    np.save(path.with_suffix(".npy"), np.zeros(3))
+    for damaged in (
+        path.with_suffix(".npy").read_bytes(),
+        raw[:-100],
+        raw[:5000],
+        b"",
+        b"garbage",
+        raw[:300] + b"\xff" + raw[301:],
+    ):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"own\.npz: not a sound .npz"):
             data.read(path)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -94,6 +95,41 @@ def test_there_is_a_panel_for_each(study, name, panels):
     assert sum(axes.get_visible() and bool(axes.get_title()) for page in pages for axes in page.axes) == panels
     for page in pages:
         plt.close(page)
+
+
+def test_a_kld_of_nothing_is_drawn_at_the_edge(study):
+    assert study.labels["kld"].min() < figures.SMALLEST_KLD
+    for page in figures.FIGURES["kld_ranked"](study):
+        for axes in page.axes:
+            low, high = axes.get_xlim()
+            drawn = np.concatenate([line.get_xdata() for line in axes.lines if line.get_linestyle() == "None"])
+            assert ((low < drawn) & (drawn < high)).all()
+        plt.close(page)
+
+
+def test_negative_losses_are_on_the_page(study):
+    """Densities, as those of the gaussian likelihood, may exceed 1."""
+    rows = study.rows.assign(reconstruction=study.rows["reconstruction"] - 900, mean_image_reconstruction=-600.0)
+    shifted = replace(study, rows=rows, labels=ranking.by_architecture(rows))
+    for name in ("reconstruction_ranked", "reconstruction_top_quartile"):
+        for page in figures.FIGURES[name](shifted):
+            for axes in (axes for axes in page.axes if "reconstruction" in axes.get_xlabel()):
+                low, high = axes.get_xlim()
+                drawn = np.concatenate([np.asarray(line.get_xdata(), float) for line in axes.lines])
+                assert ((low <= drawn) & (drawn <= high)).all()
+            plt.close(page)
+
+
+def test_panels_name_their_axes(study):
+    for name, (xlabel, ylabel) in {
+        "pca_top_half": ("component 1", "component 2"),
+        "training_curves": ("epoch", "nats per image"),
+    }.items():
+        for page in figures.FIGURES[name](study):
+            shown = [axes for axes in page.axes if axes.get_visible()]
+            assert sum(axes.get_xlabel() == xlabel for axes in shown) == figures.PANELS[1]
+            assert sum(ylabel in axes.get_ylabel() for axes in shown) == figures.PANELS[0]
+            plt.close(page)
 
 
 def test_losses_have_axes_with_units(study):

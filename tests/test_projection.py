@@ -27,6 +27,24 @@ def test_codes_that_cannot_be_projected():
         assert ratio.size == 0
 
 
+def test_means_that_hardly_vary_are_projected_as_well_as_any():
+    """A collapsed model's: constant but for the last bit of a float, far from zero."""
+    means = np.full((500, 25), 0.3, np.float32)
+    means[::2, 3] = np.nextafter(np.float32(0.3), np.float32(1))
+    components, ratio = project(means)
+    assert ratio[0] == pytest.approx(1)
+    assert len(np.unique(components[:, 0])) == 2
+
+
+def test_separability_does_not_depend_on_the_order_of_the_classes():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 100)
+    means = rng.normal(size=(400, 3)) + 100 * np.eye(4)[labels][:, :3]
+    few = separability(means, labels, 80)  # the first 80 are all of one class
+    assert few["silhouette"] > 0.9
+    assert few["knn_accuracy"] == 1
+
+
 def test_classes_far_apart_are_separable_and_mixed_ones_are_not():
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 50)

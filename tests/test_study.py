@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -42,6 +44,9 @@ def test_the_other_studies_are_sound(overlay):
         ),
         ({"training": {"epochs": "3"}}, "training.epochs: '3' is text; write a number without quotes"),
         ({"training": {"learning_rate": "1e-5"}}, "training.learning_rate: '1e-5' is text; write a number"),
+        ({"training": {"epochs": 4.0}}, "training.epochs: 4.0 is not of type 'integer'"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate: nan is not of type 'number'"),
+        ({"objective": {"beta": True}}, "objective.beta: True is not of type 'number'"),
         ({"training": {"epochs": 0}}, "training.epochs: 0 is less than the minimum of 1"),
         ({"training": {"seeds": []}}, "training.seeds: [] should be non-empty (a list of seeds"),
         ({"training": 3}, "training: 3 is not of type 'object'"),
@@ -97,3 +102,9 @@ def test_a_config_is_read_from_a_file_or_inline(tmp_path):
         with pytest.raises(UserError, match=name) as error:
             files.read_config(str(tmp_path / name))
         assert "\n" not in str(error.value)
+
+
+def test_the_config_is_read_where_neither_numpy_nor_torch_is():
+    """Snakemake may run in an environment of its own, with the jobs in that of envs/environment.yaml."""
+    blocked = "import sys; sys.modules |= dict.fromkeys(['numpy', 'torch']); from vae import files, grid, study"
+    subprocess.run([sys.executable, "-c", blocked], cwd=ROOT, check=True)

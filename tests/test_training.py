@@ -131,6 +131,27 @@ def test_evaluation_counts_every_image_once_and_repeats_itself(images, test_imag
     assert batched["mean_variance_per_dimension"] == pytest.approx(metrics["mean_variance_per_dimension"], rel=1e-4)
 
 
+def test_a_model_is_measured_as_it_is_exported(test_images, recipe):
+    """Dropout is off, and the statistics of a batch norm do not move."""
+    model = training.build(Spec.parse("L4_DNN1_DNN1"), (28, 28), recipe.networks, 0)
+    model.decoder = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.9), model.decoder)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first, second = (evaluation.evaluate(model, test_images, recipe.objective, 0) for _ in range(2))
+    assert first == second
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_model_too_large_to_compute_with_has_diverged(images, test_images, recipe):
+    spec = Spec.parse("L4_DNN1_DNN1")
+    trained = training.train(spec, 0, images[:500], recipe, CPU)
+    assert evaluation.measure(spec, 0, trained, test_images, recipe)["status"] == "ok"
+    with torch.no_grad():
+        trained.model.encoder.heads.bias.fill_(1e38)
+    metrics = evaluation.measure(spec, 0, trained, test_images, recipe)
+    assert metrics["status"] == "diverged"
+    assert metrics["elbo"] is None
+
+
 def test_a_checkpoint_reads_back_and_says_how_it_was_made(tmp_path, images, recipe):
     folder = tmp_path / "L2_CNN1_DNN1" / "seed4"
     trained = training.train(Spec.parse("L2_CNN1_DNN1"), 4, images[:500], recipe, CPU)

@@ -1,5 +1,6 @@
 """The workflow end to end, on a copy of the checkout so that files may be edited."""
 
+import gzip
 import os
 import re
 import shutil
@@ -195,17 +196,27 @@ def test_a_wrong_config_is_refused_in_one_line_before_any_job(checkout, tmp_path
 
 def errors(printed):
     assert "Traceback" not in printed
-    return [line for line in printed.splitlines() if line.startswith("vae: ")]
+    return [line for line in printed.splitlines() if line.startswith("vae: ERROR")]
 
 
 def test_a_corrupt_dataset_stops_the_study_with_one_line(checkout, tmp_path):
     shutil.copytree(checkout / "tests/mnist", tmp_path / "mnist")
     damaged = tmp_path / "mnist/train-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    (line,) = errors(snakemake(*away(checkout, tmp_path, {"dataset": {"path": "mnist"}}), cwd=tmp_path, ok=False))
-    assert line.startswith("vae: ERROR: mnist/train-images-idx3-ubyte.gz: truncated or not gzip")
-    assert not list((tmp_path / "results/data").glob("*"))
-    assert not (tmp_path / "results/models").exists()
+    printed = snakemake(*away(checkout, tmp_path, {"dataset": {"path": "mnist"}}), cwd=tmp_path, ok=False)
+    assert printed.splitlines()[-1].startswith("config: mnist/train-images-idx3-ubyte.gz: truncated or not gzip")
+    assert errors(printed) == []
+    assert not (tmp_path / "results").exists()
+
+
+def test_changed_data_is_another_study(checkout, tmp_path):
+    shutil.copytree(checkout / "tests/mnist", tmp_path / "mnist")
+    here = away(checkout, tmp_path, {"dataset": {"path": "mnist"}})
+    snakemake(*here, "--", "results/data/dataset.npz", cwd=tmp_path)
+    assert "Nothing to be done" in snakemake(*here, "--", "results/data/dataset.npz", cwd=tmp_path)
+    labels = gzip.decompress((tmp_path / "mnist/t10k-labels-idx1-ubyte.gz").read_bytes())
+    (tmp_path / "mnist/t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels[:-1] + b"\0"))
+    assert "Nothing to be done" not in snakemake(*here, "--", "results/data/dataset.npz", cwd=tmp_path)
 
 
 def test_a_results_folder_that_cannot_be_written_stops_the_study_with_one_line(checkout, tmp_path):

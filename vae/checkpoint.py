@@ -46,7 +46,7 @@ def save(folder: Path, trained: Trained, metrics: dict, recipe: Recipe, dataset:
         "images_per_second": trained.images_per_second,
     }
     write_json(folder / "provenance.json", provenance)
-    write_json(folder / "metrics.json", {"label": str(spec), "seed": seed, "status": trained.status, **metrics})
+    write_json(folder / "metrics.json", {"label": str(spec), "seed": seed, **metrics})
 
 
 def load(folder: Path) -> VAE:

@@ -6,7 +6,6 @@ called: torch takes seconds to import, and most stages do without.
 
 import argparse
 import logging
-from math import prod
 from pathlib import Path
 
 from vae.errors import UserError
@@ -34,13 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _start_log(path: Path | None) -> None:
-    """Progress goes to the log file, or to the terminal where there is none; errors always go to the terminal too."""
+    """Progress goes to the log file, or to the terminal where there is none; warnings and errors always go to both."""
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not hide the error itself
     terminal = logging.StreamHandler()
     terminal.setFormatter(logging.Formatter("vae: %(levelname)s: %(message)s"))
     handlers: list[logging.Handler] = [terminal]
     if path:
-        terminal.setLevel(logging.ERROR)
+        terminal.setLevel(logging.WARNING)
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -76,7 +75,6 @@ def run_train(args: argparse.Namespace) -> None:
     from vae import checkpoint, data, evaluation, training
     from vae.files import read_config, read_json
     from vae.grid import parse_folder
-    from vae.networks import parameters
 
     torch.set_num_threads(args.threads)
     config = read_config(args.config)
@@ -85,20 +83,12 @@ def run_train(args: argparse.Namespace) -> None:
     images = torch.from_numpy(training.subset(dataset.train_images, recipe.training.images))
     test_images = torch.from_numpy(dataset.test_images)
     baseline = evaluation.mean_image_reconstruction(images, test_images, recipe.objective)
+    images = images.to(device)
     for folder in args.models:
         spec, seed = parse_folder(folder)
         trained = training.train(spec, seed, images, recipe, device)
-        metrics = {
-            "encoder_parameters": parameters(trained.model.encoder),
-            "decoder_parameters": parameters(trained.model.decoder),
-            "effective_beta": recipe.objective.effective_beta(prod(dataset.image_shape), spec.latent_size),
-            "epochs": len(trained.history),
-            "mean_image_reconstruction": baseline,
-            **evaluation.evaluate(trained.model, test_images, recipe.objective, training.streams(seed, 4)[3]),
-        }
-        if metrics["elbo"] is None:  # weights may be finite and too large to compute with
-            trained.status = "diverged"
-        checkpoint.save(folder, trained, metrics, recipe, facts)
+        metrics = evaluation.measure(spec, seed, trained, test_images, recipe)
+        checkpoint.save(folder, trained, metrics | {"mean_image_reconstruction": baseline}, recipe, facts)
 
 
 def run_export(args: argparse.Namespace) -> None:
@@ -106,23 +96,13 @@ def run_export(args: argparse.Namespace) -> None:
     import torch
 
     from export.graphs import Exporter
-    from vae import checkpoint, data
-    from vae.files import read_json
-    from vae.grid import parse_folder
+    from vae import data
 
     torch.set_num_threads(args.threads)
     images = data.read(args.dataset).test_images
     exporter = Exporter()
     for folder in args.models:
-        spec, seed = parse_folder(folder)
-        metadata = {
-            "label": str(spec),
-            "seed": str(seed),
-            "latent_size": str(spec.latent_size),
-            "dataset_sha256": read_json(folder / "provenance.json")["dataset"]["sha256"],
-        }
-        diverged = read_json(folder / "metrics.json")["status"] != "ok"
-        exporter.export(folder, checkpoint.load(folder), str(spec), images, metadata, check=not diverged)
+        exporter.export_trained(folder, images)
 
 
 def run_encode(args: argparse.Namespace) -> None:
@@ -153,9 +133,7 @@ def run_project(args: argparse.Namespace) -> None:
     for folder in args.models:
         with np.load(folder / "latents.npz", allow_pickle=False) as latents:
             components, ratio = projection.project(latents["mean"])
-            numbers = projection.separability(
-                latents["mean"][: args.images], None if labels is None else labels[: args.images]
-            )
+            numbers = projection.separability(latents["mean"], labels, args.images)
         write_npz(folder / "projection.npz", components=components, explained_variance_ratio=ratio)
         write_json(folder / "projection.json", {"explained_variance_ratio": ratio.tolist(), **numbers})
         log.info("%s: %s", folder, numbers)

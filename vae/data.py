@@ -96,6 +96,8 @@ def load(config: dict) -> Dataset:
     """The dataset that `config` (keys `name` and `path`) asks for; UserError where it cannot be had or is unsound."""
     name, path = config["name"], config["path"]
     if name in KNOWN:
+        if str(path).endswith(".npz"):
+            raise UserError(f"dataset.path: {path} is data of your own; set dataset.name to a name other than {name}")
         return _load_known(name, path)
     if path is None:
         raise UserError(
@@ -105,17 +107,9 @@ def load(config: dict) -> Dataset:
 
 
 def image_shape(config: dict) -> tuple[int, ...]:
-    """`(H, W)` or `(C, H, W)` of the dataset that `config` asks for, from its headers alone; nothing is fetched."""
-    if config["name"] in KNOWN:
-        return KNOWN[config["name"]].image_shape
-    if config["path"] is None:
-        return load(config).image_shape  # raises, and says why
-    path = Path(config["path"])
-    if path.suffix == ".npz":
-        return _npz_shape(path, "train_images")[1:]
-    file = _idx_file(path, "train_images")
-    with _named(file), _open(file) as stream:
-        return _idx_header(stream.read(64), file)[0][1:]
+    """`(H, W)` or `(C, H, W)` of the dataset that `config` asks for; nothing is fetched, data of one's own is read."""
+    known = KNOWN.get(config["name"])
+    return known.image_shape if known else load(config).image_shape
 
 
 def read(path: str | Path, name: str = "own") -> Dataset:
@@ -196,21 +190,16 @@ def _raw(file: str | Path) -> bytes:
         return stream.read()
 
 
-def _idx_header(raw: bytes, file: str | Path) -> tuple[tuple[int, ...], int]:
-    """Shape, and number of bytes the header takes."""
+def parse_idx(raw: bytes, file: str | Path = "IDX data") -> np.ndarray:
+    """The `uint8` array of an IDX file (format: Y. LeCun's page of MNIST); UserError names `file` if it is unsound."""
     if len(raw) < 4 or raw[:2] != b"\0\0":
         raise UserError(f"{file}: not an IDX file" if raw else f"{file}: empty file")
     if raw[2] != 0x08:
         raise UserError(f"{file}: IDX type 0x{raw[2]:02x}, where unsigned bytes (0x08) are expected")
-    end = 4 + 4 * raw[3]
-    if len(raw) < end:
+    start = 4 + 4 * raw[3]
+    if len(raw) < start:
         raise UserError(f"{file}: truncated in its header")
-    return struct.unpack(f">{raw[3]}I", raw[4:end]), end
-
-
-def parse_idx(raw: bytes, file: str | Path = "IDX data") -> np.ndarray:
-    """The `uint8` array of an IDX file (format: Y. LeCun's page of MNIST); UserError names `file` if it is unsound."""
-    shape, start = _idx_header(raw, file)
+    shape = struct.unpack(f">{raw[3]}I", raw[4:start])
     if (found := len(raw) - start) != (wanted := math.prod(shape)):
         problem = "truncated" if found < wanted else "too long"
         raise UserError(f"{file}: {problem}: {list(shape)} takes {wanted} bytes, {found} are there")
@@ -224,7 +213,7 @@ def _opened_npz(file: Path):
             yield archive
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{file}: not a sound .npz of plain arrays ({error})") from None
 
 
@@ -237,15 +226,6 @@ def _read_npz(file: Path) -> tuple[dict, dict]:
                 f"{file}: has no array {part!r}; train_images and test_images are needed, the labels are optional"
             )
     return arrays, {part: f"{file}[{part}]" for part in arrays}
-
-
-def _npz_shape(file: Path, part: str) -> tuple[int, ...]:
-    with _opened_npz(file) as archive:
-        if part not in archive:
-            raise UserError(f"{file}: has no array {part!r}")
-        with archive.zip.open(f"{part}.npy") as stream:
-            read_header = getattr(np.lib.format, "read_array_header_{}_{}".format(*np.lib.format.read_magic(stream)))
-            return read_header(stream)[0]
 
 
 @dataclass(frozen=True)
@@ -265,7 +245,7 @@ def _load_known(name: str, path: str | None) -> Dataset:
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 arrays = _read_verified(fetch(Path(scratch)), known.sha256)
-            except (UserError, OSError, RuntimeError, subprocess.SubprocessError, tarfile.TarError) as error:
+            except Exception as error:  # whatever stops one source is no reason not to try the next
                 tried.append(f"{source}: {_reason(error)}")
                 log.warning("%s refused: %s", source, _reason(error))
                 continue

@@ -5,10 +5,28 @@ from math import isfinite, prod
 import torch
 from torch import Tensor
 
-from vae.networks import VAE, as_inputs, sample
+from vae.grid import Spec
+from vae.networks import VAE, as_inputs, parameters, sample
 from vae.objective import Objective, kld
+from vae.training import Recipe, Trained, streams
 
 BATCH = 1000
+
+
+def measure(spec: Spec, seed: int, trained: Trained, images: Tensor, recipe: Recipe) -> dict:
+    """All that metrics.json says of a trained model but its label: `evaluate`, its size, its status.
+
+    A model whose weights are finite and too large to compute losses with has diverged too.
+    """
+    losses = evaluate(trained.model, images, recipe.objective, streams(seed, 4)[3])
+    return {
+        "status": "diverged" if losses["elbo"] is None else trained.status,
+        "epochs": len(trained.history),
+        "encoder_parameters": parameters(trained.model.encoder),
+        "decoder_parameters": parameters(trained.model.decoder),
+        "effective_beta": recipe.objective.effective_beta(prod(images.shape[1:]), spec.latent_size),
+        **losses,
+    }
 
 
 @torch.inference_mode()
@@ -19,6 +37,7 @@ def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int) -> dic
     KLD and the variance over the images of the posterior's mean (Burda et al. 2016 call a unit active where it exceeds
     0.01). Numbers that are not finite become None.
     """
+    model.eval()
     device = next(model.parameters()).device
     noise = torch.Generator(device).manual_seed(seed)
     reconstruction, divergence, means = [], [], []
@@ -48,7 +67,7 @@ def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int) -> dic
 def mean_image_reconstruction(train_images: Tensor, test_images: Tensor, objective: Objective) -> float:
     """Nats per test image of the decoder that ignores its code and always answers the mean training image.
 
-    That is the least a collapsed model can lose, and the line above which no model has learnt anything of the code.
+    A model that has collapsed completely can only answer one image, and its best choice is about this one.
     """
     total = sum(as_inputs(batch).double().sum(0) for batch in train_images.split(BATCH))
     # Pixels that are black in every training image would cost infinitely much where a test image has ink.

@@ -38,6 +38,7 @@ BLUE, ORANGE, GREY, GREEN = "#0072B2", "#E69F00", "#666666", "#009E73"
 CLASS_COLOURS = plt.style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
 RECONSTRUCTION = "reconstruction (nats per image)"
 KLD = "KLD (nats per image)"
+SMALLEST_KLD = 1e-6  # what is smaller is zero but for rounding, and drawn here
 
 plt.rcParams.update(
     {
@@ -150,15 +151,12 @@ def _reconstruction(study: Study, labels: pd.DataFrame, title: str, columns: int
         for axes, part in parts:
             _points(axes, part, "reconstruction")
             axes.set_xlabel(f"● ■ {RECONSTRUCTION}")
-            low, high = labels["reconstruction_low"].min(), labels["reconstruction_high"].max()
-            if high > 0.9 * baseline:
-                axes.axvline(baseline, color=GREY, linestyle="--", linewidth=1)
-                high = max(high, baseline)
+            axes.axvline(baseline, color=GREY, linestyle="--", linewidth=1)
+            low = min(labels["reconstruction_low"].min(), baseline)
+            high = max(labels["reconstruction_high"].max(), baseline)
             axes.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
             second = axes.twiny()
-            second.plot(
-                part["kld"].clip(lower=_log_limits(labels["kld"])[0]), part["rank"], "+", color=GREEN, markersize=5
-            )
+            second.plot(part["kld"].clip(lower=SMALLEST_KLD), part["rank"], "+", color=GREEN, markersize=5)
             second.set_xscale("log")
             second.set_xlim(_log_limits(labels["kld"]))
             second.set_xlabel(f"+ {KLD}", color=GREEN)
@@ -241,22 +239,22 @@ def pca_top_half(study: Study) -> list[Figure]:
 
 def _pca(study: Study, fraction: float, title: str) -> list[Figure]:
     labels = study.test_labels
+    # Drawn at random because files may be sorted by class, and the same for all.
+    shown = np.random.default_rng(0).permutation(len(study.test_images))[:2000]
     classes = [] if labels is None else list(np.unique(labels))
     colours = CLASS_COLOURS if len(classes) <= 10 else plt.get_cmap("viridis")(np.linspace(0, 1, len(classes)))
     by_class = "coloured by class" if classes else "the dataset has no labels to colour by"
 
     def draw(axes: Axes, row: pd.Series) -> None:
         with study.file(row["label"], "projection.npz") as projection:
-            points, share = projection["components"][:2000], projection["explained_variance_ratio"][:2].sum()
-        colour = [GREY] if labels is None else np.array(colours)[np.searchsorted(classes, labels[: len(points)])]
+            points, share = projection["components"][shown], projection["explained_variance_ratio"][:2].sum()
+        colour = [GREY] if labels is None else np.array(colours)[np.searchsorted(classes, labels[shown])]
         axes.scatter(*points.T, s=1.5, c=colour, linewidths=0, rasterized=True)
         axes.set_title(f"{row['rank']}. {row['label']}\n{share:.0%} of variance", fontsize=7)
         axes.set(xticks=[], yticks=[], box_aspect=1)
         axes.spines[:].set_visible(True)
 
-    pages = _panels(
-        ranking.top(study.labels, fraction), draw, f"{title}, {by_class}; axes: first and second principal component"
-    )
+    pages = _panels(ranking.top(study.labels, fraction), draw, f"{title}, {by_class}", "component 1", "component 2")
     for page in pages:
         if classes:
             handles = [_line(str(label), colour, marker="o") for label, colour in zip(classes, colours)]
@@ -348,15 +346,15 @@ def training_curves(study: Study) -> list[Figure]:
                 axes.set_ylim(_log_limits(values))
             else:
                 # The first epoch may lie far above what is of interest: how the loss comes down from the mean image's.
-                axes.set_ylim(values.min() * 0.97, max(1.2 * baseline, values.min() * 1.03))
+                span = max(baseline - values.min(), 1)
+                axes.set_ylim(values.min() - 0.05 * span, baseline + span)
                 axes.axhline(baseline, color=GREY, linestyle="--", linewidth=0.8)
             axes.xaxis.get_major_locator().set_params(integer=True)
 
         handles = [_line(f"latent size {latent}", colours[latent], linestyle="-") for latent in latents]
         if loss == "reconstruction":
             handles.append(_line("mean image", linestyle="--"))
-        for page in _panels(pairs, draw, f"Training: {name} against epochs; encoder → decoder"):
-            page.supylabel(name)
+        for page in _panels(pairs, draw, "Training, by encoder → decoder", "epoch", name):
             page.legend(handles=handles, **_BELOW)
             pages.append(page)
     return pages
@@ -389,8 +387,10 @@ def _ranking_pages(
         yield page, list(zip(grid[0], parts))
 
 
-def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.Series], None], title: str) -> list[Figure]:
-    """Pages of small panels, one per row of the table."""
+def _panels(
+    rows: pd.DataFrame, draw: Callable[[Axes, pd.Series], None], title: str, xlabel: str, ylabel: str
+) -> list[Figure]:
+    """Pages of small panels, one per row of the table, with the axes named below and beside the outer ones."""
     high, wide = PANELS
     pages = []
     for start in range(0, len(rows), high * wide):
@@ -399,6 +399,10 @@ def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.Series], None], title: 
         page, grid = plt.subplots(lines, wide, figsize=(WIDTH, 1.85 * lines + 0.9), squeeze=False)
         for axes, (_, row) in zip(grid.flat, part.iterrows()):
             draw(axes, row)
+            if axes in grid[:, 0]:
+                axes.set_ylabel(ylabel)
+            if axes in grid.flat[max(len(part) - wide, 0) :]:
+                axes.set_xlabel(xlabel)
         for axes in grid.flat[len(part) :]:
             axes.set_visible(False)
         page.suptitle(title, fontsize=10)
@@ -408,6 +412,8 @@ def _panels(rows: pd.DataFrame, draw: Callable[[Axes, pd.Series], None], title: 
 
 def _points(axes: Axes, part: pd.DataFrame, loss: str) -> None:
     """A point per label, with the colour and shape of collapsed ones or not; a line from its lowest to highest seed."""
+    if loss == "kld":
+        part = part.assign(**part[["kld", "kld_low", "kld_high"]].clip(lower=SMALLEST_KLD))
     for collapsed, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "s")):
         rows = part[part["collapsed"] == collapsed]
         axes.hlines(rows["rank"], rows[f"{loss}_low"], rows[f"{loss}_high"], color=colour, linewidth=1)
@@ -423,8 +429,8 @@ def _line(label: str, color: str = GREY, linestyle: str = "", marker: str = "") 
 
 
 def _log_limits(values: pd.Series, *others: float) -> tuple[float, float]:
-    """Limits of a logarithmic axis: no lower than 1e-6, where a KLD is zero but for rounding."""
-    both = np.clip([values.min(), values.max(), *others], 1e-6, None)
+    """Limits of a logarithmic axis."""
+    both = np.clip([values.min(), values.max(), *others], SMALLEST_KLD, None)
     return both.min() / 2, both.max() * 2
 
 

@@ -37,7 +37,7 @@ class Network:
         return f"{self.family}{self.depth}"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Spec:
     """The architecture of one model."""
 

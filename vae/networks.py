@@ -1,7 +1,7 @@
 """Encoders and decoders, family by family, and the VAE made of one of each.
 
-What counts as a layer. A depth counts the layers with a nonlinearity of their own between image and code; the one
-linear map that ends each side is never counted:
+What counts as a layer. A depth counts dense layers or convolutional blocks; the one linear map of each side that ties
+them to the code or to the pixels is not counted:
 
 - DNN encoder of depth n: n times (linear, bias, LeakyReLU); then the heads, one linear map to mean and log-variance.
 - DNN decoder of depth n: n times (linear, bias, LeakyReLU); then one linear map to the logits of every pixel.
@@ -169,7 +169,9 @@ def parameters(module: nn.Module) -> int:
 
 
 def build(spec: Spec, image_shape: tuple[int, ...], widths: Widths, seed: int) -> VAE:
-    """A model with PyTorch's default initial weights, drawn from `seed` alone; the global generator is left as it was.
+    """A model with PyTorch's default initial weights, drawn from `seed` alone.
+
+    The CPU's global generator is left as it was.
 
     Raises UserError where the family is unknown or too deep for the images.
     """

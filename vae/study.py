@@ -2,11 +2,25 @@
 
 import difflib
 from copy import deepcopy
+from math import isfinite
 
 import jsonschema
 
 from vae.errors import UserError
 from vae.grid import expand
+
+# JSON Schema takes 4.0 for an integer, and YAML's .nan and .inf for numbers; a study cannot.
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda _, value: (
+                isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+            ),
+        }
+    ),
+)
 
 
 def complete(config: dict, schema: dict) -> dict:
@@ -16,8 +30,7 @@ def complete(config: dict, schema: dict) -> dict:
     """
     config = deepcopy(config)
     _fill(config, schema)
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
-    if error := jsonschema.exceptions.best_match(errors):
+    if error := jsonschema.exceptions.best_match(Validator(schema).iter_errors(config)):
         raise UserError(_explain(error))
     return config
 

@@ -13,7 +13,7 @@ logging.raiseExceptions = False
 
 sys.path.insert(0, str(workflow.basedir))
 
-from vae import data, files, grid, study
+from vae import files, grid, study
 from vae.errors import UserError
 
 
@@ -26,6 +26,8 @@ def checked_study():
         files.check_writable("results")
         # Where Snakemake runs without torch (--sdm conda), the rule `study` makes this check.
         if workflow.is_main_process and find_spec("torch"):
+            from vae import data
+
             study.check(complete, data.image_shape(complete["dataset"]))
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.
@@ -101,6 +103,12 @@ def job_models(wildcards, input, output):
 def code(*modules):
     """The package files that a stage depends on, as inputs: editing one runs the stages that name it again."""
     return [os.path.relpath(f"{workflow.basedir}/{module}.py") for module in modules]
+
+
+def own_files():
+    """The files of the configured dataset, as inputs: changed data is another study."""
+    path = Path(config["dataset"]["path"] or "nowhere")
+    return [str(path)] if path.is_file() else sorted(str(file) for file in path.glob("*[-.]idx?-ubyte*"))
 
 
 def as_json(*keys):

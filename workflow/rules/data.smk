@@ -1,6 +1,7 @@
 # config → results/data/dataset.npz, dataset.json
 rule data:
     input:
+        own=own_files(),
         code=code("vae/data"),
     output:
         arrays="results/data/dataset.npz",
