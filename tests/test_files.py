@@ -26,6 +26,15 @@ def test_a_file_that_fails_halfway_leaves_the_old_one(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_whoever_reads_during_a_write_reads_the_old_file(tmp_path):
+    """The new file takes the old one's name, and never writes into it."""
+    files.write_text(tmp_path / "file", "old")
+    with open(tmp_path / "file") as reader:
+        files.write_text(tmp_path / "file", "new")
+        assert reader.read() == "old"
+    assert (tmp_path / "file").read_text() == "new"
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is(tmp_path):
     files.check_writable(tmp_path / "made" / "later")
     (tmp_path / "file").write_text("")
