@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from vae.errors import UserError
+from vae.flops import flops
 from vae.grid import Network, Spec
 from vae.networks import FAMILIES, Widths, as_inputs, build, check, parameters, to_planes
 
@@ -65,3 +67,24 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_touched():
 def test_bytes_become_grey_levels():
     images = torch.tensor([[[0, 51], [255, 102]]], dtype=torch.uint8)
     assert as_inputs(images).flatten().tolist() == pytest.approx([0, 0.2, 1, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("label", "widths", "mega"),
+    [("L32_DNN1_DNN1", Widths(512, 32), 0.868352), ("L32_CNN1_DNN1", Widths(512, 32), 1.090112)],
+)
+def test_flops_of_known_encoders(label, widths, mega):
+    """784·512 + 512·64 products; and 67 taps of 5 within 28 pixels at stride 2, squared, for 32 channels, + 6272·64."""
+    model = build(Spec.parse(label), (28, 28), widths, 0)
+    assert flops(model.encoder, torch.zeros(3, 1, 28, 28)) == mega * 1e6
+
+
+def test_flops_are_those_of_torch_but_for_the_padding():
+    """A transposed convolution does the products of the convolution that it mirrors."""
+    model = build(Spec.parse("L8_CNN3_CNN3"), (28, 28), WIDTHS, 0)
+    with FlopCounterMode(display=False) as counter:
+        model.encoder(torch.zeros(1, 1, 28, 28))
+    encoder, decoder = flops(model.encoder, torch.zeros(1, 1, 28, 28)), flops(model.decoder, torch.zeros(1, 8))
+    assert 0.7 * counter.get_total_flops() < encoder < counter.get_total_flops()
+    features = 8 * 16
+    assert encoder - 2 * features * 16 == decoder - 2 * features * 8

@@ -25,6 +25,8 @@ def write_model(models, spec, seed, reconstruction, kld, status="ok"):
         "effective_beta": 3.0,
         "encoder_parameters": 10,
         "decoder_parameters": 20,
+        "encoder_flops": 100,
+        "decoder_flops": 200,
         "mean_image_reconstruction": 206.0,
         "epochs": 3,
     }

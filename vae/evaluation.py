@@ -5,6 +5,7 @@ from math import isfinite, prod
 import torch
 from torch import Tensor
 
+from vae.flops import flops
 from vae.grid import Spec
 from vae.networks import VAE, as_inputs, parameters, sample
 from vae.objective import Objective, kld
@@ -19,11 +20,14 @@ def measure(spec: Spec, seed: int, trained: Trained, images: Tensor, recipe: Rec
     A model whose weights are finite and too large to compute losses with has diverged too.
     """
     losses = evaluate(trained.model, images, recipe.objective, streams(seed, 4)[3])
+    model, device = trained.model, next(trained.model.parameters()).device
     return {
         "status": "diverged" if losses["elbo"] is None else trained.status,
         "epochs": len(trained.history),
-        "encoder_parameters": parameters(trained.model.encoder),
-        "decoder_parameters": parameters(trained.model.decoder),
+        "encoder_parameters": parameters(model.encoder),
+        "decoder_parameters": parameters(model.decoder),
+        "encoder_flops": flops(model.encoder, as_inputs(images[:1]).to(device)),
+        "decoder_flops": flops(model.decoder, torch.zeros(1, spec.latent_size, device=device)),
         "effective_beta": recipe.objective.effective_beta(prod(images.shape[1:]), spec.latent_size),
         **losses,
     }

@@ -50,6 +50,8 @@ def _row(path: Path, spec: Spec, seed: int, evaluation: dict) -> dict:
         "effective_beta": metrics["effective_beta"],
         "encoder_parameters": metrics["encoder_parameters"],
         "decoder_parameters": metrics["decoder_parameters"],
+        "encoder_flops": metrics["encoder_flops"],
+        "decoder_flops": metrics["decoder_flops"],
         "mean_image_reconstruction": metrics["mean_image_reconstruction"],
         "explained_variance_2": sum(explained[:2]) if ok and explained else None,
         "silhouette": projection["silhouette"] if ok else None,
