@@ -4,8 +4,14 @@ rule train:
         dataset="results/data/dataset.npz",
         facts="results/data/dataset.json",
         code=code(
-            "vae/grid", "vae/data", "vae/networks",
-            "vae/flops", "vae/objective", "vae/training", "vae/evaluation", "vae/checkpoint"
+            "vae/grid",
+            "vae/data",
+            "vae/networks",
+            "vae/flops",
+            "vae/objective",
+            "vae/training",
+            "vae/evaluation",
+            "vae/checkpoint",
         ),
     output:
         weights=of_job("weights.safetensors"),
