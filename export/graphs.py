@@ -125,8 +125,7 @@ class Exporter:
         # A graph whose weights the converter has renamed or folded cannot take those of another model.
         if last != label or not set(weights) <= {tensor.name for tensor in graph.graph.initializer}:
             graph = _to_onnx(module, example)
-            self.converted[side] = label, copy.deepcopy(graph)
-            return graph
+            self.converted[side] = label, graph
         graph = copy.deepcopy(graph)
         for tensor in graph.graph.initializer:
             if tensor.name in weights:

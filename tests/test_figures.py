@@ -120,6 +120,16 @@ def test_negative_losses_are_on_the_page(study):
             plt.close(page)
 
 
+@pytest.mark.parametrize("baseline", [-600.0, 50.0, 206.0])
+def test_where_training_ends_is_on_the_page_whatever_the_mean_image_loses(study, baseline):
+    shifted = replace(study, rows=study.rows.assign(mean_image_reconstruction=baseline))
+    page = figures.FIGURES["training_curves"](shifted)[0]
+    for axes in (axes for axes in page.axes if axes.get_visible()):
+        low, high = axes.get_ylim()
+        assert all(low < line.get_ydata()[-1] < high for line in axes.lines)
+    plt.close("all")
+
+
 def test_panels_name_their_axes(study):
     for name, (xlabel, ylabel) in {
         "pca_top_half": ("component 1", "component 2"),

@@ -176,16 +176,16 @@ def test_the_report_holds_every_figure_and_the_leaderboard(checkout):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"training": {"epoch": 3}}, "config: training.epoch: unknown key; did you mean 'epochs'?"),
-        ({"training": {"epochs": "x"}}, "config: training.epochs: 'x' is not of type 'integer'"),
-        ({"grid": {"encoders": []}}, "config: grid.encoders is empty"),
-        ({"grid": {"encoders": ["RNN1"]}}, "config: grid.encoders: RNN1: unknown family RNN"),
+        ({"training": {"epoch": 3}}, "vae: ERROR: training.epoch: unknown key; did you mean 'epochs'?"),
+        ({"training": {"epochs": "x"}}, "vae: ERROR: training.epochs: 'x' is not of type 'integer'"),
+        ({"grid": {"encoders": []}}, "vae: ERROR: grid.encoders is empty"),
+        ({"grid": {"encoders": ["RNN1"]}}, "vae: ERROR: grid.encoders: RNN1: unknown family RNN"),
         (
             {"grid": {"decoders": ["CNN6"]}},
-            "config: grid.decoders: CNN6: too deep; CNN5 is the deepest CNN for images of",
+            "vae: ERROR: grid.decoders: CNN6: too deep; CNN5 is the deepest CNN for images of",
         ),
-        ({"dataset": {"path": "nowhere"}}, "config: nowhere: no such folder or .npz file"),
-        ({"dataset": {"name": "mnits", "path": None}}, "config: dataset.name: 'mnits' is not known"),
+        ({"dataset": {"path": "nowhere"}}, "vae: ERROR: nowhere: no such folder or .npz file"),
+        ({"dataset": {"name": "mnits", "path": None}}, "vae: ERROR: dataset.name: 'mnits' is not known"),
     ],
 )
 def test_a_wrong_config_is_refused_in_one_line_before_any_job(checkout, tmp_path, change, message):
@@ -204,8 +204,8 @@ def test_a_corrupt_dataset_stops_the_study_with_one_line(checkout, tmp_path):
     damaged = tmp_path / "mnist/train-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     printed = snakemake(*away(checkout, tmp_path, {"dataset": {"path": "mnist"}}), cwd=tmp_path, ok=False)
-    assert printed.splitlines()[-1].startswith("config: mnist/train-images-idx3-ubyte.gz: truncated or not gzip")
-    assert errors(printed) == []
+    assert printed.splitlines()[-1].startswith("vae: ERROR: mnist/train-images-idx3-ubyte.gz: truncated or not gzip")
+    assert len(errors(printed)) == 1
     assert not (tmp_path / "results").exists()
 
 
@@ -223,7 +223,7 @@ def test_a_results_folder_that_cannot_be_written_stops_the_study_with_one_line(c
     (tmp_path / "results").write_text("a file where the folder should be")
     sample = {"dataset": {"path": str(checkout / "tests/mnist")}}
     printed = snakemake(*away(checkout, tmp_path, sample), cwd=tmp_path, ok=False)
-    assert printed.splitlines()[-1] == "config: results: cannot be written to; check who owns it, and the disk"
+    assert printed.splitlines()[-1] == "vae: ERROR: results: cannot be written to; check who owns it, and the disk"
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_a_disk_that_cannot_be_written_to_is_refused_before_any_job(checkout, sm
     sample = away(checkout, small_disk, {"dataset": {"path": str(checkout / "tests/mnist")}})
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     printed = snakemake(*sample, cwd=small_disk, ok=False)
-    assert printed.splitlines()[-1].startswith("config: results: cannot be written to")
+    assert printed.splitlines()[-1].startswith("vae: ERROR: results: cannot be written to")
     assert "Traceback" not in printed
 
 

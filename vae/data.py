@@ -74,6 +74,11 @@ class Dataset:
         return digest.hexdigest()
 
 
+def draw(total: int, count: int | None) -> np.ndarray:
+    """Indices of `count` of `total` things, or of all: always the same, and at random, for files sorted by class."""
+    return np.random.default_rng(0).permutation(total)[:count]
+
+
 def save(dataset: Dataset, path: str | Path) -> None:
     """Write the arrays to `path` (.npz) and what is known of them to the .json beside it."""
     write_npz(path, **dataset.arrays)

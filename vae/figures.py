@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from vae import ranking
+from vae import data, ranking
 from vae.files import replacing
 from vae.grid import Network, Spec, folder
 
@@ -239,8 +239,7 @@ def pca_top_half(study: Study) -> list[Figure]:
 
 def _pca(study: Study, fraction: float, title: str) -> list[Figure]:
     labels = study.test_labels
-    # Drawn at random because files may be sorted by class, and the same for all.
-    shown = np.random.default_rng(0).permutation(len(study.test_images))[:2000]
+    shown = data.draw(len(study.test_images), 2000)
     classes = [] if labels is None else list(np.unique(labels))
     colours = CLASS_COLOURS if len(classes) <= 10 else plt.get_cmap("viridis")(np.linspace(0, 1, len(classes)))
     by_class = "coloured by class" if classes else "the dataset has no labels to colour by"
@@ -329,6 +328,7 @@ def training_curves(study: Study) -> list[Figure]:
         )
         for _, row in study.rows.iterrows()
     }
+    ends = pd.Series([history["reconstruction"].iloc[-1] for history in histories.values()])
     pages = []
     for loss, name in (("reconstruction", RECONSTRUCTION), ("kld", KLD)):
         values = pd.concat(histories)[loss].replace([np.inf, -np.inf], np.nan).dropna()
@@ -345,9 +345,9 @@ def training_curves(study: Study) -> list[Figure]:
                 axes.set_yscale("log")
                 axes.set_ylim(_log_limits(values))
             else:
-                # The first epoch may lie far above what is of interest: how the loss comes down from the mean image's.
-                span = max(baseline - values.min(), 1)
-                axes.set_ylim(values.min() - 0.05 * span, baseline + span)
+                # First epochs may lie far above; the mean image's loss and where every model ends are always shown.
+                low, high = min(values.min(), baseline), max(ends.max(), baseline)
+                axes.set_ylim(low - 0.05 * (high - low), high + (high - low))
                 axes.axhline(baseline, color=GREY, linestyle="--", linewidth=0.8)
             axes.xaxis.get_major_locator().set_params(integer=True)
 

@@ -1,21 +1,15 @@
 """Files that appear whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
 from vae.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @contextmanager
@@ -83,8 +77,8 @@ def read_config(text: str) -> dict:
     return config
 
 
-def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
-    """Write plain numeric arrays as an uncompressed .npz."""
+def write_npz(path: str | Path, **arrays) -> None:
+    """Write plain numeric NumPy arrays as an uncompressed .npz."""
     import numpy as np  # Snakemake, which reads this module too, may run without it
 
     with replacing(path) as partial:

@@ -169,9 +169,7 @@ def parameters(module: nn.Module) -> int:
 
 
 def build(spec: Spec, image_shape: tuple[int, ...], widths: Widths, seed: int) -> VAE:
-    """A model with PyTorch's default initial weights, drawn from `seed` alone.
-
-    The CPU's global generator is left as it was.
+    """A model with PyTorch's default initial weights, drawn from `seed` alone; the CPU's generator is left as it was.
 
     Raises UserError where the family is unknown or too deep for the images.
     """

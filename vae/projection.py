@@ -6,6 +6,8 @@ from sklearn.metrics import silhouette_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from vae.data import draw
+
 NEIGHBOURS = 5
 FOLDS = 5
 
@@ -29,7 +31,7 @@ def project(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def separability(means: np.ndarray, labels: np.ndarray | None, count: int | None = None) -> dict[str, float | None]:
     """How far the classes lie apart in latent space `[N, latent]`: silhouette, and accuracy of the nearest neighbours.
 
-    Computed on `count` of the codes, or all, drawn at random because files may be sorted by class, and always the same.
+    Computed on `count` of the codes, always the same, or on all.
     The silhouette (Rousseeuw 1987) is that of the true classes under Euclidean distance, from -1 to 1. The accuracy is
     that of 5 nearest neighbours, cross-validated in 5 stratified folds. A number that cannot be had is None: the
     silhouette of a single class, the accuracy of classes with fewer members than folds, and both
@@ -37,7 +39,7 @@ def separability(means: np.ndarray, labels: np.ndarray | None, count: int | None
     """
     if labels is None or not np.isfinite(means).all():
         return {"silhouette": None, "knn_accuracy": None}
-    chosen = np.random.default_rng(0).permutation(len(labels))[:count]
+    chosen = draw(len(labels), count)
     means, labels = means[chosen], labels[chosen]
     classes, sizes = np.unique(labels, return_counts=True)
     silhouette = accuracy = None

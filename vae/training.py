@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae.data import draw
 from vae.errors import UserError
 from vae.grid import Spec
 from vae.networks import VAE, Widths, as_inputs, build, sample
@@ -127,7 +128,7 @@ def streams(seed: int, count: int) -> list[int]:
 
 
 def subset(images: np.ndarray, count: int | None) -> np.ndarray:
-    """`count` of the images, the same for every model and drawn at random because files may be sorted by class.
+    """`count` of the images, in their order and the same for every model.
 
     Raises UserError where there are not that many.
     """
@@ -135,8 +136,7 @@ def subset(images: np.ndarray, count: int | None) -> np.ndarray:
         return images
     if count > len(images):
         raise UserError(f"training.images: {count} are asked for, the dataset has {len(images)} training images")
-    chosen = np.random.default_rng(0).permutation(len(images))[:count]
-    return images[np.sort(chosen)]
+    return images[np.sort(draw(len(images), count))]
 
 
 def pick_device(name: str) -> torch.device:

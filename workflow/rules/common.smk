@@ -31,7 +31,7 @@ def checked_study():
             study.check(complete, data.image_shape(complete["dataset"]))
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.
-        sys.exit(f"config: {error}")
+        sys.exit(f"vae: ERROR: {error}")
     return complete, specs
 
 
