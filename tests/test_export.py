@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from export import graphs, runtime
-from export.graphs import BATCH_SIZES, Decoder, Encoder, Exporter, difference
+from export.graphs import BATCH_SIZES, Decoder, Encoder, difference
 from vae.errors import UserError
 from vae.grid import Spec
 from vae.networks import FAMILIES, Widths, as_inputs, build
@@ -15,11 +15,11 @@ from vae.networks import FAMILIES, Widths, as_inputs, build
 WIDTHS = Widths(hidden_units=16, base_channels=2)
 
 
-def exported(folder, spec, shape=(28, 28), seed=0, exporter=None):
+def exported(folder, spec, shape=(28, 28), seed=0):
     model = build(Spec.parse(spec), shape, WIDTHS, seed).eval()
     images = np.random.default_rng(0).integers(0, 256, (50, *shape), np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    (exporter or Exporter()).export(folder, model, spec, images, {"label": spec, "seed": str(seed)}, check=True)
+    graphs.export(folder, model, images, {"label": spec, "seed": str(seed)}, check=True)
     return model, images
 
 
@@ -61,53 +61,21 @@ def test_an_onnx_file_says_what_it_is(tmp_path):
     onnx.checker.check_model(onnx.load(tmp_path / "encoder.onnx"))
 
 
-def test_the_seeds_of_a_label_share_one_conversion_and_keep_their_weights(tmp_path, monkeypatch):
-    conversions = []
-    convert = graphs._to_onnx
-    monkeypatch.setattr(graphs, "_to_onnx", lambda *args: conversions.append(1) or convert(*args))
-    exporter = Exporter()
-    _, images = exported(tmp_path / "0", "L3_DNN1_CNN1", seed=0, exporter=exporter)
-    exported(tmp_path / "1", "L3_DNN1_CNN1", seed=1, exporter=exporter)  # checked against its own model
-    assert len(conversions) == 2
-    codes = [runtime.encode(tmp_path / name, images, 1)[0] for name in "01"]
-    assert not np.allclose(*codes)
-
-
 def test_a_graph_that_differs_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
-    convert = graphs._to_onnx
+    convert = graphs._convert
 
     def wrong(module, example):
-        proto = convert(module, example)
+        script, proto = convert(module, example)
         for node in proto.graph.node:
             for attribute in node.attribute:
                 if node.op_type == "LeakyRelu" and attribute.name == "alpha":
                     attribute.f = 0.5
-        return proto
+        return script, proto
 
-    monkeypatch.setattr(graphs, "_to_onnx", wrong)
+    monkeypatch.setattr(graphs, "_convert", wrong)
     with pytest.raises(UserError, match="encoder as onnx differs from the trained model by"):
         exported(tmp_path, "L3_DNN1_CNN1")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_graph_that_cannot_take_other_weights_is_converted_anew(tmp_path, monkeypatch):
-    conversions = []
-    convert = graphs._to_onnx
-
-    def renamed(module, example):
-        conversions.append(1)
-        proto = convert(module, example)
-        name = proto.graph.initializer[0].name
-        proto.graph.initializer[0].name = f"{name}_folded"
-        for node in proto.graph.node:
-            node.input[:] = [f"{name}_folded" if used == name else used for used in node.input]
-        return proto
-
-    monkeypatch.setattr(graphs, "_to_onnx", renamed)
-    exporter = Exporter()
-    for seed in (0, 1):
-        exported(tmp_path / str(seed), "L3_DNN1_CNN1", seed=seed, exporter=exporter)
-    assert len(conversions) == 4
 
 
 def test_the_difference_is_the_largest_at_any_batch_size():
@@ -128,8 +96,8 @@ def test_a_diverged_model_is_exported_unchecked(tmp_path):
         model.encoder.heads.weight.fill_(float("nan"))
     images = np.zeros((5, 28, 28), np.uint8)
     with pytest.raises(UserError, match="differs from the trained model by nan"):
-        Exporter().export(tmp_path, model, "L3_DNN1_DNN1", images, {}, check=True)
-    Exporter().export(tmp_path, model, "L3_DNN1_DNN1", images, {}, check=False)
+        graphs.export(tmp_path, model, images, {}, check=True)
+    graphs.export(tmp_path, model, images, {}, check=False)
     assert json.loads((tmp_path / "export.json").read_text())["largest_relative_difference"] == {}
 
 

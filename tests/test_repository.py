@@ -90,7 +90,7 @@ def test_the_example_of_an_own_family_in_the_readme_works(tmp_path, monkeypatch)
     import numpy as np
     import torch
 
-    from export.graphs import Exporter
+    from export.graphs import export
     from vae import networks, training
     from vae.grid import Spec
 
@@ -108,7 +108,7 @@ def test_the_example_of_an_own_family_in_the_readme_works(tmp_path, monkeypatch)
     images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
     trained = training.train(Spec.parse(label), 0, torch.from_numpy(images), recipe, torch.device("cpu"))
     assert trained.status == "ok"
-    Exporter().export(tmp_path, trained.model.eval(), label, images, {}, check=True)
+    export(tmp_path, trained.model.eval(), images, {}, check=True)
     assert (tmp_path / "export.json").exists()
 
 

@@ -84,20 +84,6 @@ def test_the_subset_is_the_same_for_everyone_and_mixes_the_classes(sample):
         training.subset(sample.train_images, 2001)
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert training.pick_device("auto") == CPU
-    with pytest.raises(UserError, match="device: cuda is asked for"):
-        training.pick_device("cuda")
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_gpu_trains_to_the_same_losses(images, recipe):
-    spec = Spec.parse("L8_CNN2_CNN2")
-    histories = [training.train(spec, 0, images, recipe, torch.device(name)).history for name in ("cpu", "cuda")]
-    assert histories[0][0]["reconstruction"] == pytest.approx(histories[1][0]["reconstruction"], rel=0.02)
-
-
 def test_a_collapsed_model_reconstructs_the_mean_image(images, test_images, recipe):
     """Where the KLD weighs enough to empty the code, the best answer left is the mean image, and training finds it."""
     recipe = of(recipe, epochs=20, learning_rate=0.005)

@@ -10,11 +10,12 @@ import safetensors.torch
 import torch
 
 from vae import __version__
+from vae.device import describe, peak_memory
 from vae.errors import UserError
 from vae.files import read_json, replacing, sha256, write_bytes, write_json
 from vae.grid import parse_folder
 from vae.networks import VAE, Widths
-from vae.training import Recipe, Trained, device_name
+from vae.training import Recipe, Trained
 
 PACKAGES = ("torch", "numpy", "safetensors")
 
@@ -25,6 +26,7 @@ def save(folder: Path, trained: Trained, metrics: dict, recipe: Recipe, dataset:
     `dataset` is what the dataset's .json says of it.
     """
     spec, seed = parse_folder(folder)
+    device = next(trained.model.parameters()).device
     weights = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
     write_bytes(folder / "weights.safetensors", safetensors.torch.save(weights))
     with replacing(folder / "history.csv") as partial, open(partial, "w", newline="") as stream:
@@ -40,8 +42,10 @@ def save(folder: Path, trained: Trained, metrics: dict, recipe: Recipe, dataset:
         "package": {"version": __version__, "sha256": sha256(sorted(Path(__file__).parent.glob("*.py")))},
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": device_name(next(trained.model.parameters()).device),
+        "device": describe(device),
         "threads": torch.get_num_threads(),
+        "trained_together": trained.together,
+        "peak_memory_bytes": peak_memory(device),
         "seconds": trained.seconds,
         "images_per_second": trained.images_per_second,
     }

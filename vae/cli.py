@@ -6,6 +6,7 @@ called: torch takes seconds to import, and most stages do without.
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from vae.errors import UserError
@@ -69,40 +70,41 @@ def run_study(args: argparse.Namespace) -> None:
 
 
 def run_train(args: argparse.Namespace) -> None:
-    """Train models, one after the other."""
+    """Train models of one encoder and decoder."""
     import torch
 
-    from vae import checkpoint, data, evaluation, training
+    from vae import checkpoint, data, device, evaluation, stacking, training
     from vae.files import read_config, read_json
     from vae.grid import parse_folder
 
     torch.set_num_threads(args.threads)
     config = read_config(args.config)
-    recipe, device = training.Recipe.of(config), training.pick_device(config["device"])
+    recipe, chosen = training.Recipe.of(config), device.pick(config["device"])
+    device.set_arithmetic(recipe.training.precision)
     dataset, facts = data.read(args.dataset), read_json(args.dataset.with_suffix(".json"))
     images = torch.from_numpy(training.subset(dataset.train_images, recipe.training.images))
     test_images = torch.from_numpy(dataset.test_images)
     baseline = evaluation.mean_image_reconstruction(images, test_images, recipe.objective)
-    images = images.to(device)
-    for folder in args.models:
-        spec, seed = parse_folder(folder)
-        trained = training.train(spec, seed, images, recipe, device)
-        metrics = evaluation.measure(spec, seed, trained, test_images, recipe)
-        checkpoint.save(folder, trained, metrics | {"mean_image_reconstruction": baseline}, recipe, facts)
+    members = [parse_folder(folder) for folder in args.models]
+    limit = args.max_memory and args.max_memory * 2**20
+    with device.leased(chosen, args.jobs_per_gpu) as own:
+        every = stacking.train_all(members, images.to(own), recipe, own, limit)
+        for folder, (spec, seed), trained in zip(args.models, members, every, strict=True):
+            metrics = evaluation.measure(spec, seed, trained, test_images, recipe)
+            checkpoint.save(folder, trained, metrics | {"mean_image_reconstruction": baseline}, recipe, facts)
 
 
 def run_export(args: argparse.Namespace) -> None:
     """Export models to TorchScript and ONNX, and check both."""
     import torch
 
-    from export.graphs import Exporter
+    from export.graphs import export_trained
     from vae import data
 
     torch.set_num_threads(args.threads)
     images = data.read(args.dataset).test_images
-    exporter = Exporter()
     for folder in args.models:
-        exporter.export_trained(folder, images)
+        export_trained(folder, images)
 
 
 def run_encode(args: argparse.Namespace) -> None:
@@ -198,6 +200,19 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--log", type=Path, help="write progress to this file instead of the terminal")
         for option in options:
             command.add_argument(option, **shared[option])
+        if name == "train":
+            command.add_argument(
+                "--max-memory",
+                type=int,
+                metavar="MIB",
+                help="memory to train in, of the device; what is free if not given",
+            )
+            command.add_argument(
+                "--jobs-per-gpu",
+                type=int,
+                default=int(os.environ.get("VAE_JOBS_PER_GPU", 1)),
+                help="how many jobs may share a GPU, $VAE_JOBS_PER_GPU or 1 if not given; others wait for a free one",
+            )
         if name == "project":
             command.add_argument(
                 "--images", type=int, help="how many test images separability is computed on; all if not given"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae.flops import flops
 from vae.grid import Spec
-from vae.networks import VAE, as_inputs, parameters, sample
+from vae.networks import VAE, as_inputs, parameters
 from vae.objective import Objective, kld
 from vae.training import Recipe, Trained, streams
 
@@ -47,8 +47,9 @@ def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int) -> dic
     reconstruction, divergence, means = [], [], []
     for batch in images.split(BATCH):
         inputs = as_inputs(batch.to(device))
-        mean, log_variance = model.encoder(inputs)
-        reconstruction.append(objective.reconstruction(model.decoder(sample(mean, log_variance, noise)), inputs))
+        draws = torch.empty(len(batch), model.latent_size, device=device).normal_(generator=noise)
+        mean, log_variance, logits = model(inputs, draws)
+        reconstruction.append(objective.reconstruction(logits, inputs))
         divergence.append(kld(mean, log_variance))
         means.append(mean)
     # Sums over ten thousand images are taken in double precision.

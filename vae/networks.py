@@ -23,6 +23,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from vae.convolution import UpConv2d
 from vae.errors import UserError
 from vae.grid import Network, Spec
 
@@ -79,12 +80,12 @@ class Dense:
     @staticmethod
     def decoder(depth, latent_size, planes, widths):
         layers = _dense(depth, latent_size, widths)
-        return nn.Sequential(*layers, nn.Linear(widths.hidden_units, prod(planes)), nn.Unflatten(1, planes))
+        return nn.Sequential(*layers, nn.Linear(widths.hidden_units, prod(planes)), Planes(planes))
 
 
 def _dense(depth: int, inputs: int, widths: Widths) -> list[nn.Module]:
     sizes = [inputs] + [widths.hidden_units] * depth
-    return [module for i in range(depth) for module in (nn.Linear(sizes[i], sizes[i + 1]), nn.LeakyReLU())]
+    return [module for i in range(depth) for module in (nn.Linear(sizes[i], sizes[i + 1]), nn.LeakyReLU(inplace=True))]
 
 
 @family("CNN")
@@ -100,21 +101,32 @@ class Convolutional:
         sizes = _feature_maps(depth, planes, widths)
         layers = []
         for (channels, *_), (wider, *_) in pairwise(sizes):
-            layers += [nn.Conv2d(channels, wider, 5, stride=2, padding=2), nn.LeakyReLU()]
+            layers += [nn.Conv2d(channels, wider, 5, stride=2, padding=2), nn.LeakyReLU(inplace=True)]
         return nn.Sequential(*layers, nn.Flatten()), prod(sizes[-1])
 
     @staticmethod
     def decoder(depth, latent_size, planes, widths):
         sizes = _feature_maps(depth, planes, widths)[::-1]
-        layers = [nn.Linear(latent_size, prod(sizes[0])), nn.LeakyReLU(), nn.Unflatten(1, sizes[0])]
+        layers = [nn.Linear(latent_size, prod(sizes[0])), nn.LeakyReLU(inplace=True), Planes(sizes[0])]
         for (channels, *_), (fewer, height, width) in pairwise(sizes):
             # A stride of 2 maps both 2n and 2n - 1 to n; the output padding says which of them to come back to.
             padding = (1 - height % 2, 1 - width % 2)
             layers += [
-                nn.ConvTranspose2d(channels, fewer, 5, stride=2, padding=2, output_padding=padding),
-                nn.LeakyReLU(),
+                UpConv2d(channels, fewer, padding),
+                nn.LeakyReLU(inplace=True),
             ]
         return nn.Sequential(*layers[:-1])
+
+
+class Planes(nn.Module):
+    """Rows `[B, C·H·W]` as images `[B, C, H, W]`; one operation when exported, where `nn.Unflatten` is ten."""
+
+    def __init__(self, planes: tuple[int, int, int]):
+        super().__init__()
+        self.planes = planes
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.reshape(-1, *self.planes)
 
 
 def _feature_maps(depth: int, planes: tuple[int, int, int], widths: Widths) -> list[tuple[int, int, int]]:
@@ -133,9 +145,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.body = body
         self.heads = nn.Linear(features, 2 * latent_size)
+        self.latent_size = latent_size
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.heads(self.body(images)).chunk(2, dim=1)
+        mean, log_variance = self.heads(self.body(images)).split(self.latent_size, dim=1)
         return mean, log_variance
 
 
@@ -143,7 +156,8 @@ class VAE(nn.Module):
     """One encoder and one decoder around a diagonal Gaussian code.
 
     `encoder` takes images in [0, 1], `[B, C, H, W]`, to mean and log-variance of q(z|x), each `[B, latent_size]`;
-    `decoder` takes codes to logits of p(x|z), `[B, C, H, W]`.
+    `decoder` takes codes to logits of p(x|z), `[B, C, H, W]`. The whole takes images and standard normal noise,
+    `[B, latent_size]`, to mean, log-variance and the logits of one sampled code.
     """
 
     def __init__(self, spec: Spec, image_shape: tuple[int, ...], widths: Widths):
@@ -156,11 +170,14 @@ class VAE(nn.Module):
         self.encoder = Encoder(body, features, spec.latent_size)
         self.decoder = FAMILIES[spec.decoder.family].decoder(spec.decoder.depth, spec.latent_size, planes, widths)
 
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_variance = self.encoder(images)
+        return mean, log_variance, self.decoder(sample(mean, log_variance, noise))
 
-def sample(mean: Tensor, log_variance: Tensor, noise: torch.Generator) -> Tensor:
-    """z = mean + exp(log_variance / 2) · epsilon, the reparameterised sample of q(z|x), `[B, latent_size]`."""
-    epsilon = torch.empty_like(mean).normal_(generator=noise)
-    return mean + (log_variance / 2).exp() * epsilon
+
+def sample(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """z = mean + exp(log_variance / 2) · noise, the reparameterised sample of q(z|x), all `[B, latent_size]`."""
+    return mean + (log_variance / 2).exp() * noise
 
 
 def parameters(module: nn.Module) -> int:
@@ -196,6 +213,6 @@ def to_planes(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def as_inputs(images: Tensor) -> Tensor:
-    """Images `uint8 [B, H, W]` or `[B, C, H, W]` as floats in [0, 1], `[B, C, H, W]`."""
+    """Images `uint8 [B, H, W]` or `[B, C, H, W]` as floats in [0, 1] of torch's default precision, `[B, C, H, W]`."""
     planes = images.unsqueeze(1) if images.ndim == 3 else images
-    return planes.to(torch.float32) / 255
+    return planes / 255

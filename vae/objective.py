@@ -36,11 +36,11 @@ class Objective:
             nats = ((images - logits.sigmoid()) / self.sigma).square() / 2 + log(self.sigma) + log(2 * pi) / 2
         return nats.flatten(1).sum(1)
 
-    def effective_beta(self, pixels: int, latent_size: int) -> float:
+    def effective_beta(self, pixels: int, latent_size: int | Tensor) -> float | Tensor:
         """The weight of the KLD, in nats, against the reconstruction, in nats."""
         return self.beta * pixels / latent_size if self.reduction == "mean" else self.beta
 
-    def loss(self, reconstruction: Tensor, kld: Tensor, pixels: int, latent_size: int) -> Tensor:
+    def loss(self, reconstruction: Tensor, kld: Tensor, pixels: int, latent_size: int | Tensor) -> Tensor:
         """The scalar to minimise, from the two terms in nats per image."""
         loss = reconstruction + self.effective_beta(pixels, latent_size) * kld
         return loss / pixels if self.reduction == "mean" else loss

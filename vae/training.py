@@ -1,7 +1,11 @@
-"""The training of one model: all data in memory as bytes, one loop, and everything random from the model's own seed."""
+"""The training of one model: all data in memory as bytes, one loop, and everything random from the model's own seed.
+
+This plain loop trains on CPUs, and is the reference for `vae.stacking`, which trains many models at once on a GPU.
+"""
 
 import logging
-import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import isfinite, prod
 from time import perf_counter
@@ -10,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae.convolution import arrange
 from vae.data import draw
 from vae.errors import UserError
 from vae.grid import Spec
-from vae.networks import VAE, Widths, as_inputs, build, sample
+from vae.networks import VAE, Widths, as_inputs, build
 from vae.objective import Objective, kld
 
 log = logging.getLogger(__name__)
@@ -30,6 +35,7 @@ class Training:
     batch_size: int
     epochs: int
     images: int | None
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -52,74 +58,114 @@ class Trained:
     """A trained model. `status` is `ok` or `diverged`; a diverged model keeps the weights of its last finite epoch.
 
     `history` has one dict per epoch: epoch, loss (as optimised), reconstruction and kld (nats per training image, means
-    over the epoch while the weights move), seconds.
+    over the epoch while the weights move), seconds. `together` is how many models were trained at once; the seconds are
+    this model's share of theirs.
     """
 
     model: VAE
     status: str
     history: list[dict]
-    seconds: float
-    images_per_second: float
+    images: int
+    together: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """Time of training, without start-up and evaluation."""
+        return sum(epoch["seconds"] for epoch in self.history)
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.history) * self.images / self.seconds
 
 
 def train(spec: Spec, seed: int, images: Tensor, recipe: Recipe, device: torch.device) -> Trained:
-    """Train one model on `images`, `uint8 [N, H, W]` or `[N, C, H, W]`, on any device; they are moved to `device`.
-
-    The seed decides the initial weights, the order of the images and the noise, each from a generator of its own.
-    """
-    training = recipe.training
-    weights_seed, batches_seed, noise_seed = streams(seed, 3)
-    batches = torch.Generator().manual_seed(batches_seed)
-    noise = torch.Generator(device).manual_seed(noise_seed)
-    model = build(spec, tuple(images.shape[1:]), recipe.networks, weights_seed).to(device)
+    """Train one model on `images`, `uint8 [N, H, W]` or `[N, C, H, W]`, on any device; they are moved to `device`."""
+    training, run = recipe.training, Run(spec, seed, device)
+    model = build(spec, tuple(images.shape[1:]), recipe.networks, run.weights_seed).to(device)
+    if device.type == "cpu":
+        arrange(model.encoder)
+        arrange(model.decoder)
     # `fused` is the same arithmetic in one kernel, on a CPU as on a GPU.
     optimizer = OPTIMIZERS[training.optimizer](model.parameters(), lr=training.learning_rate, fused=True)
     images = images.to(device)
-    status, history, finite = "ok", [], _snapshot(model)
-    start = perf_counter()
-    for epoch in range(1, training.epochs + 1):
+    finite = _snapshot(model)
+    while run.status == "ok" and len(run.history) < training.epochs:
         begun = perf_counter()
-        terms = _epoch(model, optimizer, images, recipe.objective, training.batch_size, batches, noise)
-        history.append({"epoch": epoch, **terms, "seconds": perf_counter() - begun})
+        totals = torch.zeros(3, device=device)
+        for chosen, noise in run.batches(len(images), training.batch_size):
+            inputs = as_inputs(images[chosen])
+            with autocast(training.precision, device):
+                outputs = model(inputs, noise)
+            found = terms(recipe.objective, outputs, inputs, spec.latent_size)
+            found[0].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            totals += found.detach() * len(chosen)
+        sound = all(parameter.isfinite().all() for parameter in model.parameters())
+        run.record((totals / len(images)).tolist(), sound, perf_counter() - begun)
+        if run.status == "ok":
+            finite = _snapshot(model)
+    model.load_state_dict(finite)
+    return run.finish(model, len(images))
+
+
+class Run:
+    """What is a model's own while it is trained, alone or in company: its draws, all from its seed, and its record."""
+
+    def __init__(self, spec: Spec, seed: int, device: torch.device):
+        self.spec, self.seed = spec, seed
+        self.weights_seed, order, noise = streams(seed, 3)
+        self.order, self.noise = torch.Generator().manual_seed(order), torch.Generator(device).manual_seed(noise)
+        self.status, self.history = "ok", []
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """The order of an epoch's `count` images, and the noise of their codes, `[count, latent_size]`."""
+        device = self.noise.device
+        noise = torch.empty(count, self.spec.latent_size, device=device).normal_(generator=self.noise)
+        return torch.randperm(count, generator=self.order).to(device), noise
+
+    def batches(self, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """An epoch's batches: indices `[B]` of images, and noise `[B, latent_size]`."""
+        order, noise = self.draw(count)
+        return zip(order.split(size), noise.split(size), strict=True)
+
+    def record(self, means: list[float], finite: bool, seconds: float) -> None:
+        """Note the loss, reconstruction and KLD of an epoch; a model that is no longer `finite` has diverged."""
+        loss, reconstruction, divergence = means
+        epoch = len(self.history) + 1
+        self.history.append(
+            {"epoch": epoch, "loss": loss, "reconstruction": reconstruction, "kld": divergence, "seconds": seconds}
+        )
         log.info(
-            "%s seed %d epoch %d/%d: reconstruction %.2f, KLD %.3f nats per image, %.0f images/s",
-            spec, seed, epoch, training.epochs, terms["reconstruction"], terms["kld"],
-            len(images) / history[-1]["seconds"],
+            "%s seed %d epoch %d: reconstruction %.2f, KLD %.3f nats per image, %.2f s",
+            self.spec, self.seed, epoch, reconstruction, divergence, seconds,
         )  # fmt: skip
-        if not isfinite(terms["loss"]) or not all(p.isfinite().all() for p in model.parameters()):
-            log.warning("%s seed %d diverged in epoch %d; it keeps the weights of the epoch before", spec, seed, epoch)
-            model.load_state_dict(finite)
-            status = "diverged"
-            break
-        finite = _snapshot(model)
-    seconds = perf_counter() - start
-    return Trained(model, status, history, seconds, len(history) * len(images) / seconds)
+        if not (isfinite(loss) and finite):
+            log.warning(
+                "%s seed %d diverged in epoch %d; it keeps the weights of the epoch before", self.spec, self.seed, epoch
+            )
+            self.status = "diverged"
+
+    def finish(self, model: VAE, count: int, together: int = 1) -> Trained:
+        """The trained model, after epochs of `count` images."""
+        return Trained(model, self.status, self.history, count, together)
 
 
-def _epoch(
-    model: VAE,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    objective: Objective,
-    batch_size: int,
-    batches: torch.Generator,
-    noise: torch.Generator,
-) -> dict[str, float]:
-    """One pass over the images in a new order; the epoch's mean loss, reconstruction and KLD."""
-    pixels = prod(images.shape[1:])
-    totals = torch.zeros(3, device=images.device)
-    order = torch.randperm(len(images), generator=batches).to(images.device)
-    for chosen in order.split(batch_size):
-        inputs = as_inputs(images[chosen])
-        mean, log_variance = model.encoder(inputs)
-        reconstruction = objective.reconstruction(model.decoder(sample(mean, log_variance, noise)), inputs).mean()
-        divergence = kld(mean, log_variance).sum(1).mean()
-        loss = objective.loss(reconstruction, divergence, pixels, mean.shape[1])
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        totals += torch.stack([loss, reconstruction, divergence]).detach() * len(chosen)
-    return dict(zip(("loss", "reconstruction", "kld"), (totals / len(images)).tolist(), strict=True))
+def terms(objective: Objective, outputs: tuple[Tensor, ...], inputs: Tensor, latent_size: int | Tensor) -> Tensor:
+    """Loss, reconstruction and KLD of a batch, `[3]`; the last two in nats per image.
+
+    `outputs` are mean, log-variance and logits, of any precision; the terms are computed in that of the `inputs`.
+    """
+    mean, log_variance, logits = (output.to(inputs.dtype) for output in outputs)
+    reconstruction = objective.reconstruction(logits, inputs).mean()
+    divergence = kld(mean, log_variance).sum(1).mean()
+    loss = objective.loss(reconstruction, divergence, prod(inputs.shape[1:]), latent_size)
+    return torch.stack([loss, reconstruction, divergence])
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    """The context of a forward pass at the config's `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def streams(seed: int, count: int) -> list[int]:
@@ -137,22 +183,6 @@ def subset(images: np.ndarray, count: int | None) -> np.ndarray:
     if count > len(images):
         raise UserError(f"training.images: {count} are asked for, the dataset has {len(images)} training images")
     return images[np.sort(draw(len(images), count))]
-
-
-def pick_device(name: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`; UserError for a GPU that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda is asked for, and torch sees no GPU; set device to auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """What the device is, in words."""
-    return (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"CPU ({platform.processor() or platform.machine()})"
-    )
 
 
 def _snapshot(model: VAE) -> dict[str, Tensor]:

@@ -11,9 +11,12 @@ rule export:
             "vae/grid",
             "vae/data",
             "vae/networks",
+            "vae/convolution",
             "vae/objective",
             "vae/training",
             "vae/checkpoint",
+            "vae/device",
+            "vae/lease",
         ),
     output:
         encoder_script=of_job("encoder.ts"),

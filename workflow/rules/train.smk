@@ -9,7 +9,11 @@ rule train:
             "vae/networks",
             "vae/flops",
             "vae/objective",
+            "vae/convolution",
             "vae/training",
+            "vae/stacking",
+            "vae/device",
+            "vae/lease",
             "vae/evaluation",
             "vae/checkpoint",
         ),
@@ -26,7 +30,7 @@ rule train:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        gpu=0 if config["device"] == "cpu" else 1,
+        gpu=int(ON_GPU),
     params:
         models=job_models,
         config=as_json("networks", "objective", "training", "device"),

@@ -1,0 +1,96 @@
+import os
+import signal
+import subprocess
+import sys
+from select import select
+
+import pytest
+import torch
+from conftest import ROOT
+
+from vae import device
+from vae.errors import UserError
+from vae.lease import lease
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from vae.lease import lease
+with lease(sys.argv[2].split(","), int(sys.argv[3]), Path(sys.argv[1])) as index:
+    print(index, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Start processes that each take a share of a GPU, and then print which."""
+    started = []
+
+    def start(gpus, jobs_per_gpu=1):
+        arguments = [sys.executable, "-c", HOLD, str(tmp_path), ",".join(gpus), str(jobs_per_gpu)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        started.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_jobs_spread_over_the_gpus_and_share_one_only_where_allowed(holder):
+    gpus = ["GPU-a", "GPU-b"]
+    assert [int(holder(gpus, 2).stdout.readline()) for _ in range(4)] == [0, 1, 0, 1]
+
+
+def test_a_job_waits_until_the_holder_dies_however_it_dies(holder):
+    first, second = holder(["GPU-a"]), holder(["GPU-a"])
+    (holds,), _, _ = select([first.stdout, second.stdout], [], [], 60)
+    waits = second if holds is first.stdout else first
+    assert not select([waits.stdout], [], [], 0.5)[0]
+    os.kill((first if waits is second else second).pid, signal.SIGKILL)
+    assert waits.stdout.readline() == "0\n"
+
+
+def test_a_lease_ends_with_its_block(tmp_path):
+    for _ in range(2):
+        with lease(["GPU-a"], folder=tmp_path) as index:
+            assert index == 0
+    with pytest.raises(RuntimeError), lease(["GPU-a"], folder=tmp_path):
+        raise RuntimeError
+    with lease(["GPU-a"], folder=tmp_path):
+        pass
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.pick("auto") == torch.device("cpu")
+    with pytest.raises(UserError, match="device: cuda is asked for"):
+        device.pick("cuda")
+
+
+def test_a_cpu_needs_no_lease_and_knows_its_memory():
+    cpu = torch.device("cpu")
+    with device.leased(cpu, 1) as own:
+        assert own is cpu
+    assert 2**20 < device.peak_memory(cpu)["host"] < 2**40
+    assert 2**20 < device.free_memory(cpu) < 2**44
+
+
+@pytest.fixture
+def arithmetic():
+    """Set the arithmetic of the process, and set it back."""
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [backend.fp32_precision for backend in backends]
+    yield device.set_arithmetic
+    for backend, value in zip(backends, before, strict=True):
+        backend.fp32_precision = value
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("fp32", "ieee"), ("tf32", "tf32"), ("bf16", "ieee")])
+def test_precision_is_what_the_config_says_in_products_and_convolutions(arithmetic, precision, wanted):
+    arithmetic(precision)
+    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == wanted
+    assert torch.are_deterministic_algorithms_enabled()
