@@ -1,58 +1,107 @@
 """How fast models train, against the loop that everybody writes and against the machine itself.
 
-    python benchmarks/training.py [--json FILE] [--threads N]
+    python benchmarks/training.py [--json FILE] [--threads N] [--together M] [--precision P]
 
 Both train the same four models (512 hidden units, channels 16-32-64-128, latent size 98, batches of 128, Adam, the mean
-objective) on the same number of images, alternately, and the medians of their rates are compared. The limit is the rate
-of a large float32 matrix product measured in the same run, over the FLOPs of a training step: three times those of a
-forward pass (the pass, and one product each for the gradients of inputs and of weights), which `vae.flops` counts.
+objective) on the same number of images, alternately, each in a process of its own, and the medians of their rates are
+compared; the package trains as a job of the workflow does. With `--together`, by default 20 on a GPU, it trains that
+many seeds at once, and its rate is that of all of them. The limit is the rate of a large matrix product at the same
+precision, measured in the same run, over the FLOPs of a training step: three times those of a forward pass (the pass,
+and one product each for the gradients of inputs and of weights), which `vae.flops` counts.
 """
 
 import argparse
-import gzip
 import json
 import logging
+import os
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from math import prod
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the package of this checkout, installed or not
 
-from vae import data, training  # noqa: E402
+from vae import data, device, stacking, training  # noqa: E402
 from vae.flops import flops  # noqa: E402
-from vae.grid import Spec  # noqa: E402
+from vae.grid import Network, Spec  # noqa: E402
 from vae.networks import Widths, build  # noqa: E402
+from vae.objective import Objective  # noqa: E402
 
 SAMPLE = ROOT / "tests" / "mnist"
 MODELS = ("DNN1_DNN1", "DNN3_DNN3", "CNN1_CNN1", "CNN3_CNN3")
 LATENT_SIZE, BATCH, REPEATS = 98, 128, 5
+IMAGES = {"cpu": 8_000, "cuda": 60_000}
 WIDTHS = Widths(hidden_units=512, base_channels=16)
-OBJECTIVE = training.Objective("bernoulli", 0.1, 1.0, "mean")
-RECIPE = training.Recipe(WIDTHS, OBJECTIVE, training.Training("adam", 1e-3, BATCH, 1, None))
+OBJECTIVE = Objective("bernoulli", 0.1, 1.0, "mean")
+# What workflow/rules/common.smk sets for every job.
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
-def stock(spec: Spec, root: Path, device: torch.device) -> float:
+class Stock(nn.Module):
+    """The same architecture, as most people write it."""
+
+    def __init__(self, encoder: Network, decoder: Network):
+        super().__init__()
+        channels, sizes = [1, 16, 32, 64, 128], [28, 14, 7, 4, 2]
+        layers, features = [nn.Flatten()], 784
+        if encoder.family == "DNN":
+            for _ in range(encoder.depth):
+                layers += [nn.Linear(features, 512), nn.LeakyReLU()]
+                features = 512
+        else:
+            for i in reversed(range(encoder.depth)):
+                layers = [nn.Conv2d(channels[i], channels[i + 1], 5, 2, 2), nn.LeakyReLU(), *layers]
+            features = channels[encoder.depth] * sizes[encoder.depth] ** 2
+        self.encoder = nn.Sequential(*layers)
+        self.mean, self.log_variance = nn.Linear(features, LATENT_SIZE), nn.Linear(features, LATENT_SIZE)
+        if decoder.family == "DNN":
+            layers, features = [], LATENT_SIZE
+            for _ in range(decoder.depth):
+                layers += [nn.Linear(features, 512), nn.LeakyReLU()]
+                features = 512
+            layers += [nn.Linear(512, 784), nn.Unflatten(1, (1, 28, 28))]
+        else:
+            smallest = (channels[decoder.depth], sizes[decoder.depth], sizes[decoder.depth])
+            layers = [nn.Linear(LATENT_SIZE, prod(smallest)), nn.Unflatten(1, smallest)]
+            for i in reversed(range(decoder.depth)):
+                padding = 1 - sizes[i] % 2
+                layers += [nn.LeakyReLU(), nn.ConvTranspose2d(channels[i + 1], channels[i], 5, 2, 2, padding)]
+        self.decoder = nn.Sequential(*layers)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.encoder(images)
+        mean, log_variance = self.mean(features), self.log_variance(features)
+        codes = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
+        return self.decoder(codes), mean, log_variance
+
+
+def stock(label: str, root: Path, on: str, threads: int) -> float:
     """One epoch as most people write it; images per second."""
+    torch.set_num_threads(threads)
     dataset = datasets.MNIST(root, transform=transforms.ToTensor())
     loader = DataLoader(dataset, BATCH, shuffle=True)
-    model = build(spec, (28, 28), WIDTHS, seed=0).to(device)
+    spec = Spec.parse(label)
+    model = Stock(spec.encoder, spec.decoder).to(on)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     start = perf_counter()
     for images, _ in loader:
-        images = images.to(device)
-        mean, log_variance = model.encoder(images)
-        codes = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
-        reconstruction = F.binary_cross_entropy_with_logits(model.decoder(codes), images)
+        images = images.to(on)
+        logits, mean, log_variance = model(images)
+        reconstruction = F.binary_cross_entropy_with_logits(logits, images)
         divergence = -0.5 * torch.mean(1 + log_variance - mean.pow(2) - log_variance.exp())
         loss = reconstruction + divergence
         optimizer.zero_grad()
@@ -62,37 +111,51 @@ def stock(spec: Spec, root: Path, device: torch.device) -> float:
     return len(dataset) / (perf_counter() - start)
 
 
-def ours(spec: Spec, images: torch.Tensor, device: torch.device) -> float:
-    """One epoch of `vae.training`; images per second."""
-    return training.train(spec, 0, images, RECIPE, device).images_per_second
+def ours(label: str, root: Path, on: str, threads: int, together: int, precision: str) -> float:
+    """One epoch as a job of the workflow trains it; images per second, of all models trained at once."""
+    torch.set_num_threads(threads)
+    logging.getLogger("vae").setLevel(logging.ERROR)
+    device.set_arithmetic(precision)
+    images = torch.from_numpy(data.read(root / "MNIST/raw").train_images.copy()).to(on)
+    recipe = training.Recipe(WIDTHS, OBJECTIVE, training.Training("adam", 1e-3, BATCH, 1, None, precision))
+    members = [(Spec.parse(label), seed) for seed in range(together)]
+    if together == 1 and on == "cpu":
+        return training.train(*members[0], images, recipe, torch.device(on)).images_per_second
+    return stacking.train_together(members, images, recipe, torch.device(on))[0].images_per_second
 
 
-def matrix_limit(device: torch.device, size: int = 2048) -> float:
-    """FLOP/s of a large float32 matrix product, the best of several."""
-    a, b = torch.randn(2, size, size, device=device)
+def matrix_limit(on: str, precision: str, size: int | None = None) -> float:
+    """FLOP/s of a large matrix product at this precision, the best of several."""
+    device.set_arithmetic(precision)
+    size = size or (2048 if on == "cpu" else 8192)
+    a, b = torch.randn(2, size, size, device=on, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     seconds = []
     for _ in range(8):
         start = perf_counter()
-        (a @ b).sum().item()
+        (a @ b)[0, 0].item()  # waits for the device
         seconds.append(perf_counter() - start)
     return 2 * size**3 / min(seconds)
 
 
-def step_flops(spec: Spec) -> int:
+def step_flops(label: str) -> int:
     """FLOPs of a training step for one image."""
-    model = build(spec, (28, 28), WIDTHS, seed=0)
-    return 3 * (
-        flops(model.encoder, torch.zeros(1, 1, 28, 28)) + flops(model.decoder, torch.zeros(1, spec.latent_size))
-    )
+    model = build(Spec.parse(label), (28, 28), WIDTHS, seed=0)
+    return 3 * (flops(model.encoder, torch.zeros(1, 1, 28, 28)) + flops(model.decoder, torch.zeros(1, LATENT_SIZE)))
 
 
-def unpack_sample(root: Path) -> Path:
-    """The tests' sample of MNIST where torchvision looks for it."""
+def write_sample(root: Path, count: int) -> None:
+    """`count` training images, the tests' sample of MNIST over and over, where torchvision looks for them."""
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for file in SAMPLE.glob("*.gz"):
-        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
-    return root
+    sample = data.read(SAMPLE)
+    for part, images, labels, number in (
+        ("train", sample.train_images, sample.train_labels, count),
+        ("t10k", sample.test_images, sample.test_labels, len(sample.test_images)),
+    ):
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            array = np.resize(array, (number, *array.shape[1:])).astype(np.uint8)
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+            (raw / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
 
 
 def alternate(runs: dict[str, Callable[[], float]]) -> dict[str, float]:
@@ -106,29 +169,47 @@ def alternate(runs: dict[str, Callable[[], float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
+def process(environment: dict[str, str]) -> ProcessPoolExecutor:
+    """A process of its own, started in this environment."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    executor.submit(os.getpid).result()
+    os.environ.clear()
+    os.environ.update(before)
+    return executor
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure, and print the table."""
+    on = device.pick("auto").type
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the table to this file too")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--together", type=int, default=20 if on == "cuda" else 1, help="models trained at once")
+    parser.add_argument(
+        "--precision", default="fp32", choices=["fp32", "tf32", "bf16"], help="of the package's training"
+    )
     args = parser.parse_args(arguments)
-    logging.getLogger("vae").setLevel(logging.ERROR)
     torch.set_num_threads(args.threads)
-    device = training.pick_device("auto")
-    images = torch.from_numpy(data.read(SAMPLE).train_images.copy())
-    limit = matrix_limit(device)
-    print(f"{training.device_name(device)}, {args.threads} threads, torch {torch.__version__}")
-    print(f"float32 matrix product: {limit / 1e9:,.0f} GFLOP/s; {len(images)} images a run, medians of {REPEATS} runs")
+    limit = matrix_limit(on, args.precision)
+    print(f"{device.describe(torch.device(on))}, {args.threads} threads, torch {torch.__version__}")
+    print(f"{args.precision} matrix product: {limit / 1e9:,.0f} GFLOP/s")
+    print(f"{IMAGES[on]:,} images a run, {args.together} models at once, medians of {REPEATS} runs")
     print(f"{'model':<10} {'stock':>9} {'ours':>9} {'ratio':>6} {'limit':>9} {'of limit':>9}   images/s")
     rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        root = unpack_sample(Path(scratch))
+    with tempfile.TemporaryDirectory() as scratch, process({}) as theirs, process(ENVIRONMENT) as own:
+        root = Path(scratch)
+        write_sample(root, IMAGES[on])
         for name in MODELS:
-            spec = Spec.parse(f"L{LATENT_SIZE}_{name}")
-            rates = alternate(
-                {"stock": partial(stock, spec, root, device), "ours": partial(ours, spec, images, device)}
-            )
-            possible = limit / step_flops(spec)
+            label = f"L{LATENT_SIZE}_{name}"
+            common = (label, root, on, args.threads)
+            runs = {
+                "stock": partial(theirs.submit, stock, *common),
+                "ours": partial(own.submit, ours, *common, args.together, args.precision),
+            }
+            rates = alternate({kind: lambda run=run: run().result() for kind, run in runs.items()})
+            possible = limit / step_flops(label)
             row = {
                 "name": name,
                 "baseline": rates["stock"],
@@ -139,7 +220,8 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append(row)
             print(
                 f"{name:<10} {row['baseline']:9,.0f} {row['samples_per_second']:9,.0f} {row['ratio']:6.2f}"
-                f" {possible:9,.0f} {row['fraction_of_limit']:9.0%}"
+                f" {possible:9,.0f} {row['fraction_of_limit']:9.0%}",
+                flush=True,
             )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -1,0 +1,101 @@
+"""Where the time of a study goes, and how it scales with the cores.
+
+    python benchmarks/study.py [--cores N ...] [--configfile FILE ...] [--json FILE]
+
+Runs the whole study in an empty folder, once for each number of cores, and adds up what the jobs took: training proper
+(the epochs, from each model's provenance), what else training jobs do (starting Python and torch, evaluation, writing),
+and the stages after it. What is left of the cores' time is Snakemake itself and idleness. Then it times dry runs of the
+full study of the paper and of a grid of 10,000 models.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).parent.parent
+STAGES = {
+    "export": "export",
+    "encode": "encode",
+    "project": "project",
+    "figures": "figures",
+    "table and pages": "rank leaderboard",
+    "data and grid": "data study",
+}
+AFTER = ("export", "encode", "project", "figures")
+MANY = {
+    "grid": {
+        "latent_sizes": list(range(2, 42, 2)),
+        "encoders": [f"{family}{depth}" for family in ("DNN", "CNN") for depth in range(1, 6)],
+        "decoders": [f"{family}{depth}" for family in ("DNN", "CNN") for depth in range(1, 6)],
+    },
+    "training": {"seeds": [0, 1, 2, 3, 4]},
+}
+
+
+def snakemake(folder: Path, *arguments: object) -> float:
+    """Run Snakemake on this checkout in `folder`; seconds."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    start = perf_counter()
+    subprocess.run(list(map(str, command)), check=True, env=os.environ | {"PATH": path}, stdout=subprocess.DEVNULL)
+    return perf_counter() - start
+
+
+def breakdown(results: Path, wall: float, cores: int) -> dict[str, float]:
+    """Core-seconds by what they went to; they add up to `wall` seconds of all cores."""
+
+    def jobs(rules: str) -> float:
+        files = [file for rule in rules.split() for file in (results / "benchmarks").glob(f"{rule}*/**/*.tsv")]
+        files += [file for rule in rules.split() for file in (results / "benchmarks").glob(f"{rule}.tsv")]
+        return sum(float(pd.read_csv(file, sep="\t")["s"].iloc[0]) for file in files)
+
+    models = (results / "models").glob("*/*/provenance.json")
+    training = sum(json.loads(file.read_text())["seconds"] for file in models)
+    parts = {"training": training, "start-up and evaluation of training jobs": jobs("train") - training}
+    parts |= {name: jobs(rules) for name, rules in STAGES.items()}
+    return parts | {"Snakemake and idle": wall * cores - sum(parts.values())}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cores", type=int, nargs="+", default=[os.cpu_count()], help="cores to run on, in turn")
+    parser.add_argument("--configfile", nargs="+", default=[], help="overlays of the config, as for snakemake")
+    parser.add_argument("--json", type=Path, help="write the tables to this file too")
+    args = parser.parse_args(arguments)
+    overlays = ["--configfile", *map(os.path.abspath, args.configfile)] if args.configfile else []
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for cores in args.cores:
+            folder = Path(scratch) / str(cores)
+            folder.mkdir()
+            wall = snakemake(folder, "--cores", cores, "--quiet", "all", *overlays)
+            parts = breakdown(folder / "results", wall, cores)
+            after = sum(parts[name] for name in AFTER) / (wall * cores)
+            rows.append({"cores": cores, "wall": wall, "after_training": after, "core_seconds": parts})
+            print(f"{cores} cores: {wall:.0f} s; {rows[0]['wall'] / wall:.2f} times {args.cores[0]} cores")
+            for name, seconds in parts.items():
+                print(f"  {name:<42} {seconds:7.0f} core-seconds {seconds / wall / cores:5.0%}")
+            print(f"  {', '.join(AFTER)} together: {after:.0%}", flush=True)
+        (Path(scratch) / "many.yaml").write_text(yaml.safe_dump(MANY))
+        for name, overlay in (
+            ("paper.yaml", ROOT / "workflow/studies/paper.yaml"),
+            ("10,000 models", Path(scratch) / "many.yaml"),
+        ):
+            seconds = snakemake(Path(scratch), "--dry-run", "--quiet", "all", "--configfile", overlay)
+            rows.append({"dry_run": name, "wall": seconds})
+            print(f"dry run of {name}: {seconds:.1f} s")
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
