@@ -77,6 +77,14 @@ def test_latents_are_those_of_the_exported_encoder(colour):
         np.testing.assert_allclose(latents["log_variance"], log_variance, rtol=1e-4, atol=1e-6)
 
 
+def test_a_job_with_too_little_memory_is_refused_and_leaves_nothing(colour, tmp_path, capsys):
+    given = ["--config", colour / "config.yaml", "--dataset", colour / "dataset.npz", "--max-memory", 0]
+    assert main(["train", *map(str, given), str(tmp_path / "L3_CNN5_DNN1" / "seed0")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("vae: ERROR: L3_CNN5_DNN1: training takes about ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_examples_are_colour_images(colour):
     with np.load(colour / "models" / "L3_CNN5_DNN1" / "seed0" / "examples.npz") as examples:
         assert examples["reconstructions"].shape == examples["samples"].shape == (10, 3, 32, 32)

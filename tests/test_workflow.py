@@ -150,19 +150,25 @@ def test_adding_an_encoder_trains_only_its_pairs(checkout, tmp_path):
     assert jobs["train"] == jobs["export"] == jobs["encode"] == jobs["project"] == 2
 
 
-def test_one_job_per_model_gives_the_same_files_from_another_directory(checkout, tmp_path):
-    models = [f"results/models/L2_DNN1_CNN1/seed{seed}" for seed in (0, 1)]
-    files = [f"{model}/{name}" for model in models for name in ("weights.safetensors", "history.csv", "metrics.json")]
+def test_one_job_per_model_gives_the_same_bytes_from_another_directory(checkout, tmp_path):
+    """All of the study again, but for what tells the time, the memory or the place."""
     one_by_one = {"jobs": "model", "dataset": {"path": str(checkout / "tests/mnist")}}
     (tmp_path / "vae").mkdir()  # a folder of the package's name must not be taken for it
     (tmp_path / "vae/__init__.py").write_text("raise RuntimeError('wrong package')")
-    snakemake(*away(checkout, tmp_path, one_by_one), "--", *files, cwd=tmp_path)
-    assert not (tmp_path / "results/models/L4_DNN1_CNN1").exists()
-    for file in files:
-        if not file.endswith("history.csv"):
-            assert (tmp_path / file).read_bytes() == (checkout / file).read_bytes(), file
-    histories = [pd.read_csv(root / files[1]).drop(columns="seconds") for root in (tmp_path, checkout)]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    snakemake(*away(checkout, tmp_path, one_by_one), cwd=tmp_path)
+    own = {"provenance.json", "leaderboard.html", "config.yaml", "dataset.json"}
+    compared = 0
+    for file in (checkout / "results").rglob("*.*"):
+        again = tmp_path / file.relative_to(checkout)
+        if file.suffix == ".csv":
+            first, second = (pd.read_csv(path) for path in (file, again))
+            times = [column for column in first if "second" in column]
+            pd.testing.assert_frame_equal(first.drop(columns=times), second.drop(columns=times), check_exact=True)
+        # TorchScript numbers its classes by the exports that a process has made before.
+        elif file.name not in own and file.suffix not in (".log", ".tsv", ".ts"):
+            assert file.read_bytes() == again.read_bytes(), file
+            compared += 1
+    assert compared == 1 + 20 + 16 * (len(MODEL_FILES) - 4)  # the data, the figures, and files of models
 
 
 def test_the_report_holds_every_figure_and_the_leaderboard(checkout):

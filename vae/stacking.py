@@ -56,12 +56,13 @@ def train_all(
             else:
                 done = [train(*waiting[0], images, recipe, device)]
         except torch.OutOfMemoryError:
+            done = []  # what the failed attempt holds is only freed after this block
+        if not done:
             if size == 1:
-                raise UserError(f"{waiting[0][0]}: out of memory; lower training.batch_size or networks") from None
+                raise UserError(f"{waiting[0][0]}: out of memory; lower training.batch_size or networks")
             size //= 2
             log.warning("out of memory; going on with %d models at once", size)
             torch.cuda.empty_cache()
-            continue
         yield from done
         waiting = waiting[len(done) :]
 
