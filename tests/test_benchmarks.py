@@ -1,5 +1,6 @@
 """The programs of `benchmarks/` measure what they say, whatever the clock says."""
 
+import importlib
 import json
 import sys
 
@@ -11,13 +12,41 @@ from vae.networks import build, parameters
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """`benchmarks/training.py`, importable also by the processes that it starts."""
+def programs(monkeypatch):
+    """The programs as modules, importable also by the processes that they start."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import training
+    yield importlib.import_module
+    for name in ("training", "study"):
+        sys.modules.pop(name, None)
 
-    yield training
-    del sys.modules["training"]
+
+@pytest.fixture
+def benchmark(programs):
+    return programs("training")
+
+
+def test_the_parts_of_a_study_add_up_to_its_wall_clock(programs, tmp_path):
+    for name, seconds in {
+        "train/A_B": 7,
+        "train/B_B": 8,
+        "export/A_B": 2,
+        "data": 1,
+        "rank": 3,
+        "figures/f": 4,
+    }.items():
+        file = tmp_path / f"benchmarks/{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\th:m:s\n{seconds}\t0:00:0{seconds}\n")
+    for seed in (0, 1):
+        file = tmp_path / f"models/L1_A_B/seed{seed}/provenance.json"
+        file.parent.mkdir(parents=True)
+        file.write_text('{"seconds": 6}')
+    parts = programs("study").breakdown(tmp_path, wall=20, cores=2)
+    assert sum(parts.values()) == 40
+    assert {name: value for name, value in parts.items() if value} == {
+        "training": 12, "start-up and evaluation of training jobs": 3, "export": 2, "figures": 4, "table and pages": 3,
+        "data and grid": 1, "Snakemake and idle": 15,
+    }  # fmt: skip
 
 
 def test_the_numbers_of_training_hang_together(benchmark, tmp_path, monkeypatch, capsys):
