@@ -20,17 +20,15 @@ TAPS = torch.tensor([[4, 2, 0], [5, 3, 1]])
 
 
 class UpConv2d(nn.ConvTranspose2d):
-    """A transposed convolution, 5×5 with stride 2 and padding 2, that is trained fast on a CPU.
-
-    Only training takes the other way: what is evaluated and exported is the plain layer.
-    """
+    """A transposed convolution, 5×5 with stride 2 and padding 2, that is fast on a CPU; exported, it is the plain layer."""
 
     def __init__(self, in_channels: int, out_channels: int, output_padding: tuple[int, int]):
         super().__init__(in_channels, out_channels, 5, stride=2, padding=2, output_padding=output_padding)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features `[B, in_channels, H, W]` to `[B, out_channels, 2H - 1 + p, 2W - 1 + q]`, p and q the padding."""
-        if not self.training or features.device.type != "cpu" or self.out_channels >= REGISTER:
+        exporting = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if exporting or features.device.type != "cpu" or self.out_channels >= REGISTER:
             return super().forward(features)
         return _SubPixel.apply(features, self.weight, self.bias, self.output_padding)
 
