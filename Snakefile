@@ -1,6 +1,7 @@
 # The study of VAE architectures, from the config to the report.
 #
 #   config ─► dataset ─► train ─► export ─► encode ─► project ─► rank ─► figures ─► report
+#                          └────────► likelihood ─────────────────┘
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -13,10 +14,12 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/likelihood.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/encode.smk"
 include: "workflow/rules/project.smk"
 include: "workflow/rules/rank.smk"
+include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -30,5 +33,7 @@ rule all:
         "results/config.yaml",
         "results/tables/models.csv",
         "results/tables/counts.csv",
+        "results/tables/claims.csv",
+        "results/claims.html",
         "results/leaderboard.html",
         expand("results/figures/{figure}.{format}", figure=FIGURES, format=["png", "pdf"]),

@@ -22,11 +22,12 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 STAGES = {
+    "likelihood": ["likelihood"],
     "export": ["export"],
     "encode": ["encode"],
     "project": ["project"],
     "figures": ["figures"],
-    "table and pages": ["rank", "leaderboard"],
+    "table and pages": ["rank", "claims", "leaderboard"],
     "data and grid": ["data", "study"],
 }
 AFTER = ("export", "encode", "project", "figures")

@@ -81,16 +81,16 @@ def test_a_cpu_needs_no_lease_and_knows_its_memory():
 @pytest.fixture
 def arithmetic():
     """Set the arithmetic of the process, and set it back."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = [backend.fp32_precision for backend in backends]
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
     yield device.set_arithmetic
     for backend, value in zip(backends, before, strict=True):
-        backend.fp32_precision = value
+        backend.allow_tf32 = value
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize(("precision", "wanted"), [("fp32", "ieee"), ("tf32", "tf32"), ("bf16", "ieee")])
-def test_precision_is_what_the_config_says_in_products_and_convolutions(arithmetic, precision, wanted):
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_precision_is_what_the_config_says_in_products_and_convolutions(arithmetic, precision):
     arithmetic(precision)
-    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == wanted
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == (precision == "tf32")
     assert torch.are_deterministic_algorithms_enabled()

@@ -31,7 +31,11 @@ def write_model(models, spec, seed, reconstruction, kld, status="ok"):
         "epochs": 3,
     }
     write_json(path / "metrics.json", metrics)
-    projection = {"explained_variance_ratio": [0.5, 0.2, 0.1], "silhouette": 0.1, "knn_accuracy": 0.9}
+    projection = {
+        "explained_variance_ratio": [0.5, 0.2, 0.1], "silhouette": 0.1, "knn_accuracy": 0.9,
+        "mutual_information": 2.0, "mutual_information_ceiling": 7.6,
+    }  # fmt: skip
+    write_json(path / "likelihood.json", {"likelihood_bound": -reconstruction, "likelihood_bound_error": 1.0})
     write_json(path / "projection.json", projection)
     write_json(path / "export.json", {"largest_relative_difference": {"encoder": {"onnx": 1e-7, "torchscript": 0.0}}})
     write_json(
@@ -56,7 +60,16 @@ def test_one_row_per_model_best_first_and_diverged_last(rows):
     ok = rows[rows["status"] == "ok"]
     assert ok["reconstruction"].is_monotonic_increasing
     assert rows["status"].tolist() == ["ok"] * 13 + ["diverged"] * 3
-    for column in ("reconstruction", "kld", "collapsed", "silhouette", "knn_accuracy", "explained_variance_2"):
+    for column in (
+        "reconstruction",
+        "kld",
+        "collapsed",
+        "silhouette",
+        "knn_accuracy",
+        "explained_variance_2",
+        "likelihood_bound",
+        "mutual_information",
+    ):
         assert rows[column].isna().tolist() == [False] * 13 + [True] * 3
     assert rows.iloc[0]["label"] == str(SPECS[-1])
 

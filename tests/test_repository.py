@@ -58,7 +58,8 @@ PLUMBING = {"vae", "vae.errors", "vae.files"}  # how to write a file is no reaso
 
 
 @pytest.mark.parametrize(
-    "stage", ["data", "study", "train", "export", "encode", "project", "rank", "figure", "leaderboard"]
+    "stage",
+    ["data", "study", "train", "likelihood", "export", "encode", "project", "rank", "figure", "leaderboard", "claims"],
 )
 def test_each_rule_depends_on_the_package_files_its_stage_imports(stage):
     (run,) = (

@@ -39,12 +39,14 @@ def study(root, **changes):
     vae("data", *given, root / "dataset.npz")
     vae("study", *given, *data, root / "merged.yaml")
     vae("train", *given, *data, *models)
+    vae("likelihood", *data, "--samples", 3, "--images", 20, *models)
     vae("export", *data, *models)
     vae("encode", *data, *models)
     vae("project", *data, *models)
     vae("rank", *given, *tables, "--counts", root / "counts.csv")
     for name in figures.FIGURES:
         vae("figure", *data, *tables, name, root / f"{name}.png", root / f"{name}.pdf")
+    vae("claims", "--table", root / "models.csv", root / "claims.csv", root / "claims.html")
     vae("leaderboard", *data, "--table", root / "models.csv", root / "leaderboard.html")
     return root
 
@@ -60,6 +62,9 @@ def test_colour_images_without_labels_go_all_the_way(colour):
     assert len(rows) == 8
     assert (rows["status"] == "ok").all()
     assert rows["reconstruction"].notna().all()
+    assert rows["likelihood_bound"].notna().all()
+    np.testing.assert_allclose(rows["mutual_information_ceiling"], np.log(30))
+    assert (rows["mutual_information"] <= rows["mutual_information_ceiling"]).all()
     assert rows[["silhouette", "knn_accuracy"]].isna().all(axis=None)
     assert (rows["export_difference"] < 1e-4).all()
     assert "has no labels" in (colour / "leaderboard.html").read_text()
@@ -109,5 +114,9 @@ def test_a_study_in_which_every_model_diverges_goes_all_the_way(tmp_path):
     study(tmp_path, grid={"latent_sizes": [2]}, training={"learning_rate": 1e30})
     rows = ranking.read(tmp_path / "models.csv")
     assert rows["status"].tolist() == ["diverged"] * 4
-    assert rows[["reconstruction", "kld", "elbo", "collapsed", "export_difference"]].isna().all(axis=None)
+    assert (
+        rows[["reconstruction", "kld", "elbo", "collapsed", "export_difference", "likelihood_bound"]]
+        .isna()
+        .all(axis=None)
+    )
     assert "4 diverged" in (tmp_path / "leaderboard.html").read_text()

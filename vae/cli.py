@@ -107,6 +107,29 @@ def run_export(args: argparse.Namespace) -> None:
         export_trained(folder, images)
 
 
+def run_likelihood(args: argparse.Namespace) -> None:
+    """Bound log p(x) of test images with importance-weighted codes."""
+    import torch
+
+    from vae import checkpoint, data, device, likelihood
+    from vae.files import read_json, write_json
+    from vae.grid import parse_folder
+    from vae.objective import Objective
+    from vae.training import streams
+
+    torch.set_num_threads(args.threads)
+    images = data.read(args.dataset).test_images
+    images = torch.from_numpy(images[data.draw(len(images), args.images)])
+    with device.leased(device.pick(args.device), args.jobs_per_gpu) as own:
+        for folder in args.models:
+            recipe = read_json(folder / "provenance.json")["config"]
+            device.set_arithmetic(recipe["training"]["precision"])
+            model, seed = checkpoint.load(folder).to(own), streams(parse_folder(folder)[1], 5)[4]
+            numbers = likelihood.measure(model, images, Objective(**recipe["objective"]), args.samples, seed)
+            write_json(folder / "likelihood.json", {"samples": args.samples, "images": len(images), **numbers})
+            log.info("%s: %s", folder, numbers)
+
+
 def run_encode(args: argparse.Namespace) -> None:
     """Compute the test set's latents and a few example images with the exported models."""
     from export import runtime
@@ -125,17 +148,21 @@ def run_encode(args: argparse.Namespace) -> None:
 
 
 def run_project(args: argparse.Namespace) -> None:
-    """Project latents on their principal components, and measure how far the classes lie apart."""
+    """Project latents on their principal components, and measure what they say of image and class."""
     import numpy as np
 
-    from vae import data, projection
+    from vae import data, information, projection
     from vae.files import write_json, write_npz
+    from vae.grid import parse_folder
 
     labels = data.read(args.dataset).test_labels
     for folder in args.models:
         with np.load(folder / "latents.npz", allow_pickle=False) as latents:
-            components, ratio = projection.project(latents["mean"])
-            numbers = projection.separability(latents["mean"], labels, args.images)
+            mean, log_variance = latents["mean"], latents["log_variance"]
+        components, ratio = projection.project(mean)
+        chosen = data.draw(len(mean), args.images)
+        numbers = projection.separability(mean, labels, args.images)
+        numbers |= information.measure(mean[chosen], log_variance[chosen], parse_folder(folder)[1])
         write_npz(folder / "projection.npz", components=components, explained_variance_ratio=ratio)
         write_json(folder / "projection.json", {"explained_variance_ratio": ratio.tolist(), **numbers})
         log.info("%s: %s", folder, numbers)
@@ -151,6 +178,16 @@ def run_rank(args: argparse.Namespace) -> None:
     rows = ranking.table(args.models, expand(config["grid"]), config["training"]["seeds"], config["evaluation"])
     write_text(args.table, rows.to_csv(index=False))
     write_text(args.counts, ranking.counts(ranking.by_architecture(rows), 1 / 4).to_csv(index=False))
+
+
+def run_claims(args: argparse.Namespace) -> None:
+    """Test the paper's claims, and write the verdicts as a table and as a page."""
+    from vae import claims, ranking
+    from vae.files import write_text
+
+    found = claims.verdicts(ranking.read(args.table))
+    write_text(args.output, found.to_csv(index=False))
+    write_text(args.page, claims.page(found))
 
 
 def run_figure(args: argparse.Namespace) -> None:
@@ -176,6 +213,12 @@ def _parser() -> argparse.ArgumentParser:
         "--config": {"required": True, "help": "YAML file, or inline JSON, such as the results/config.yaml of a study"},
         "--dataset": {"required": True, "type": Path, "help": "dataset.npz, with dataset.json beside it"},
         "--threads": {"type": int, "default": 1, "help": "CPU threads"},
+        "--jobs-per-gpu": {
+            "type": int,
+            "default": int(os.environ.get("VAE_JOBS_PER_GPU", 1)),
+            "help": "how many jobs may share a GPU, $VAE_JOBS_PER_GPU or 1 if not given; others wait for a free one",
+        },
+        "--images": {"type": int, "help": "how many test images to measure on; all if not given"},
         "--table": {"required": True, "type": Path, "help": "models.csv"},
         "models": {"nargs": "+", "type": Path, "help": "folders of models, <anything>/<label>/seed<k>"},
         "--models": {"required": True, "type": Path, "help": "the folder that holds all models"},
@@ -184,11 +227,13 @@ def _parser() -> argparse.ArgumentParser:
     stages = {
         "data": (run_data, ["--config", "output"]),
         "study": (run_study, ["--config", "--dataset", "output"]),
-        "train": (run_train, ["--config", "--dataset", "--threads", "models"]),
+        "train": (run_train, ["--config", "--dataset", "--threads", "--jobs-per-gpu", "models"]),
+        "likelihood": (run_likelihood, ["--dataset", "--threads", "--jobs-per-gpu", "--images", "models"]),
         "export": (run_export, ["--dataset", "--threads", "models"]),
         "encode": (run_encode, ["--dataset", "--threads", "models"]),
-        "project": (run_project, ["--dataset", "models"]),
+        "project": (run_project, ["--dataset", "--images", "models"]),
         "rank": (run_rank, ["--config", "--models", "--table"]),
+        "claims": (run_claims, ["--table", "output"]),
         "figure": (run_figure, ["--table", "--models", "--dataset"]),
         "leaderboard": (run_leaderboard, ["--table", "--dataset", "output"]),
     }
@@ -207,18 +252,13 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="MIB",
                 help="memory to train in, of the device; what is free if not given",
             )
-            command.add_argument(
-                "--jobs-per-gpu",
-                type=int,
-                default=int(os.environ.get("VAE_JOBS_PER_GPU", 1)),
-                help="how many jobs may share a GPU, $VAE_JOBS_PER_GPU or 1 if not given; others wait for a free one",
-            )
-        if name == "project":
-            command.add_argument(
-                "--images", type=int, help="how many test images separability is computed on; all if not given"
-            )
+        if name == "likelihood":
+            command.add_argument("--samples", type=int, default=50, help="codes per image")
+            command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
         if name == "rank":
             command.add_argument("--counts", required=True, type=Path, help="the table of counts to write")
+        if name == "claims":
+            command.add_argument("page", type=Path, help="the HTML page to write")
         if name == "figure":
             command.add_argument("name", help="which figure")
             command.add_argument("png", type=Path)

@@ -20,7 +20,7 @@ TAPS = torch.tensor([[4, 2, 0], [5, 3, 1]])
 
 
 class UpConv2d(nn.ConvTranspose2d):
-    """A transposed convolution, 5×5 with stride 2 and padding 2, that is fast on a CPU; exported, it is the plain layer."""
+    """A transposed convolution, 5×5 with stride 2 and padding 2, that is fast on a CPU and plain when exported."""
 
     def __init__(self, in_channels: int, out_channels: int, output_padding: tuple[int, int]):
         super().__init__(in_channels, out_channels, 5, stride=2, padding=2, output_padding=output_padding)

@@ -63,5 +63,6 @@ def set_arithmetic(precision: str) -> None:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
-    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
-        backend.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    # Not by the newer `fp32_precision`: torch's own code still reads these switches, and refuses a mix of both.
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        backend.allow_tf32 = precision == "tf32"

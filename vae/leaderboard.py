@@ -53,6 +53,7 @@ COLUMNS = {
     "reconstruction": "reconstruction",
     "kld": "KLD",
     "elbo": "ELBO",
+    "likelihood_bound": "log p(x) bound",
     "collapsed": "collapsed",
     "active_units": "active units",
     "knn_accuracy": "kNN accuracy",

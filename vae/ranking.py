@@ -25,8 +25,8 @@ def table(models: Path, specs: list[Spec], seeds: list[int], evaluation: dict) -
 
 
 def _row(path: Path, spec: Spec, seed: int, evaluation: dict) -> dict:
-    metrics, projection, exported, provenance = (
-        read_json(path / f"{name}.json") for name in ("metrics", "projection", "export", "provenance")
+    metrics, projection, exported, provenance, likelihood = (
+        read_json(path / f"{name}.json") for name in ("metrics", "projection", "export", "provenance", "likelihood")
     )
     ok = metrics["status"] == "ok"
     losses = {
@@ -42,6 +42,7 @@ def _row(path: Path, spec: Spec, seed: int, evaluation: dict) -> dict:
         "seed": seed,
         "status": metrics["status"],
         **losses,
+        **{name: likelihood[name] if ok else None for name in ("likelihood_bound", "likelihood_bound_error")},
         "collapsed": losses["kld"] < evaluation["collapsed_below"] if ok else None,
         "collapsed_below": evaluation["collapsed_below"],
         "active_units": sum(v > evaluation["active_above"] for v in metrics["mean_variance_per_dimension"])
@@ -56,6 +57,8 @@ def _row(path: Path, spec: Spec, seed: int, evaluation: dict) -> dict:
         "explained_variance_2": sum(explained[:2]) if ok and explained else None,
         "silhouette": projection["silhouette"] if ok else None,
         "knn_accuracy": projection["knn_accuracy"] if ok else None,
+        "mutual_information": projection["mutual_information"] if ok else None,
+        "mutual_information_ceiling": projection["mutual_information_ceiling"],
         "export_difference": max(differences, default=None),
         "epochs": metrics["epochs"],
         "seconds": provenance["seconds"],

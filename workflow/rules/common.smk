@@ -118,6 +118,12 @@ def own_files():
     return [str(path)] if path.is_file() else sorted(str(file) for file in path.glob("*[-.]idx?-ubyte*"))
 
 
+def images_of(key):
+    """The option that says how many images something is measured on, none for all."""
+    count = config["evaluation"][key]
+    return f"--images {count}" if count else ""
+
+
 def as_json(*keys):
     """The part of the config that a stage depends on: changing it, and nothing else of the config, runs it again."""
     return json.dumps({key: config[key] for key in keys})

@@ -1,9 +1,9 @@
-# latents → principal components and separability
+# latents → principal components, separability and information
 rule project:
     input:
         latents=of_job("latents.npz"),
         dataset="results/data/dataset.npz",
-        code=code("vae/projection", "vae/data"),
+        code=code("vae/projection", "vae/information", "vae/data", "vae/grid"),
     output:
         components=of_job("projection.npz"),
         numbers=of_job("projection.json"),
@@ -16,6 +16,6 @@ rule project:
     threads: config["threads"]
     params:
         models=job_models,
-        images=lambda wildcards: (f"--images {count}" if (count := config["evaluation"]["separability_images"]) else ""),
+        images=images_of("separability_images"),
     shell:
         "python -m vae project --dataset {input.dataset} {params.images} --log {log} {params.models}"

@@ -6,6 +6,7 @@ rule rank:
         provenance=of_all("provenance.json"),
         exports=of_all("export.json"),
         projections=of_all("projection.json"),
+        likelihoods=of_all("likelihood.json"),
         code=code("vae/ranking", "vae/grid"),
     output:
         models="results/tables/models.csv",

@@ -1,0 +1,178 @@
+"""Each claim on tables that are made so that it holds, or does not."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vae import claims
+
+NETWORKS = ["DNN1", "DNN4", "CNN1", "CNN2", "CNN4"]
+LATENT_SIZES = [25, 50, 100, 200]
+
+
+def table(effect=lambda **model: {}, seeds=3, networks=NETWORKS):
+    """A grid whose measures are noise, but for what `effect` says of a model."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for latent_size, encoder, decoder in product(LATENT_SIZES, networks, networks):
+        base = rng.normal(100, 5)
+        for seed in range(seeds):
+            model = {"latent_size": latent_size, "encoder": encoder, "decoder": decoder, "base": base}
+            row = {"reconstruction": base, "kld": 10.0 + rng.random(), "knn_accuracy": 0.8 + rng.normal(0, 0.05)}
+            row |= effect(**model)
+            row["reconstruction"] += rng.normal(0, 0.1)
+            row["elbo"] = -row["reconstruction"] - row["kld"]
+            row["likelihood_bound"] = row["elbo"] + 1
+            del model["base"]
+            label = f"L{latent_size}_{encoder}_{decoder}"
+            rows.append({"label": label, "seed": seed, "status": "ok", "collapsed_below": 1.0, **model, **row})
+    return pd.DataFrame(rows)
+
+
+def better(condition, by=20):
+    """An effect on the reconstruction of models that meet a condition."""
+    return lambda base, **model: {"reconstruction": base - by * condition(**model)}
+
+
+def collapsed(condition, worse=0):
+    def effect(base, **model):
+        return {"kld": 0.01, "reconstruction": base + worse} if condition(**model) else {}
+
+    return effect
+
+
+def dense_pair(encoder, decoder, **_):
+    return encoder.startswith("DNN") and decoder.startswith("DNN")
+
+
+# Claim, a table where it holds, a table where the contrary does.
+CASES = {
+    "collapse": (
+        collapsed(
+            lambda encoder, latent_size, **_: encoder in ("DNN1", "CNN1") or (encoder, latent_size) == ("CNN2", 25)
+        ),
+        lambda **_: {},
+    ),
+    "collapse_and_reconstruction": (
+        lambda base, **_: {"kld": 200 - base},
+        lambda base, **_: {"kld": base},
+    ),
+    "kld_in_the_top": (lambda base, **_: {"kld": 200 - base}, lambda base, **_: {"kld": base}),
+    "collapsed_are_beaten": (
+        collapsed(lambda latent_size, **_: latent_size == 25, worse=20),
+        collapsed(lambda latent_size, **_: latent_size == 25, worse=-20),
+    ),
+    "simple_dense_encoders": (
+        better(lambda encoder, **_: encoder == "DNN1"),
+        better(lambda encoder, **_: encoder == "CNN4"),
+    ),
+    "simple_convolutional_encoders": (
+        better(lambda encoder, **_: encoder == "CNN1"),
+        better(lambda encoder, **_: encoder == "CNN4"),
+    ),
+    "decoders": (
+        better(lambda decoder, **_: decoder in ("DNN1", "CNN2", "CNN4")),
+        better(lambda decoder, **_: decoder in ("DNN4", "CNN1")),
+    ),
+    "powerful_convolutional_encoders": (
+        better(lambda encoder, **_: encoder in ("CNN2", "CNN4")),
+        better(lambda encoder, **_: encoder == "CNN1"),
+    ),
+    "compression_degrades": (
+        lambda latent_size, **_: {"knn_accuracy": 0.5 + latent_size / 1000},
+        lambda latent_size, **_: {"knn_accuracy": 0.9 - latent_size / 1000},
+    ),
+    "separable_at_50": (lambda **_: {"knn_accuracy": 0.95}, lambda **_: {"knn_accuracy": 0.5}),
+    "dense_and_compact": (
+        better(lambda latent_size, **model: latent_size <= 50 and dense_pair(**model), by=-20),
+        better(lambda latent_size, **model: latent_size <= 50 and dense_pair(**model), by=20),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+    monkeypatch.setattr(claims, "RANKINGS", {"reconstruction": 1, "knn_accuracy": -1})
+    monkeypatch.setattr(claims, "CUTOFFS", (0.25, 0.5))
+
+
+def first(rows, name, resamples=60):
+    found = claims.verdicts(rows, resamples)
+    return found[found["claim"] == name].iloc[0]
+
+
+def test_every_claim_has_its_cases():
+    assert set(CASES) == {claim.name for claim in claims.CLAIMS}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_claim_comes_out_each_way(name):
+    holds, contrary = CASES[name]
+    supported = first(table(holds), name)
+    assert supported["verdict"] == "supported", supported
+    assert 0 < supported["low"] <= supported["high"]
+    contradicted = first(table(contrary), name)
+    assert contradicted["verdict"] == "contradicted", contradicted
+    assert contradicted["high"] < 0
+
+
+def test_with_one_seed_nothing_is_decided_and_the_page_says_so():
+    found = claims.verdicts(table(CASES["simple_dense_encoders"][0], seeds=1))
+    assert set(found["verdict"]) == {"undecided"}
+    assert found[["low", "high"]].isna().all(axis=None)
+    assert found["value"].notna().any()
+    assert "With one seed there is no interval" in claims.page(found)
+
+
+def test_a_grid_without_the_networks_of_a_claim_decides_nothing_of_it():
+    found = claims.verdicts(table(networks=["DNN4", "CNN2"]), 20).set_index("claim")
+    for name in ("simple_dense_encoders", "simple_convolutional_encoders", "powerful_convolutional_encoders"):
+        assert (found.loc[name, "verdict"] == "undecided").all()
+    assert "cannot be had from this grid" in claims.page(claims.verdicts(table(networks=["DNN4", "CNN2"]), 20))
+
+
+def test_a_verdict_that_flips_says_so():
+    def effect(latent_size, base, **_):
+        return {"kld": 200 - base, "knn_accuracy": 0.5 + base / 1000}  # the best by one are the worst by the other
+
+    found = claims.verdicts(table(effect), 40)
+    (flips,) = found.loc[(found["claim"] == "collapse_and_reconstruction") & (found["flips"] != ""), "flips"]
+    assert flips == "contradicted by knn_accuracy at 25%; contradicted by knn_accuracy at 50%"
+    assert flips in claims.page(found)
+
+
+def test_models_that_diverged_are_left_out():
+    rows = table(CASES["simple_dense_encoders"][0])
+    lost = (rows["label"] == "L25_DNN1_DNN1") | ((rows["label"] == "L50_DNN1_DNN1") & (rows["seed"] == 0))
+    rows.loc[lost, "status"] = "diverged"
+    rows.loc[lost, ["reconstruction", "kld", "elbo", "likelihood_bound", "knn_accuracy"]] = np.nan
+    found = first(rows, "simple_dense_encoders")
+    assert found["architectures"] == 99
+    assert found["verdict"] == "supported"
+
+
+def test_labels_that_mean_nothing_are_significant_as_often_as_the_level_says():
+    """Encoders shuffled over a fixed ranking: an exact test at 5%, corrected for five encoders, errs no more often."""
+    rng, rows = np.random.default_rng(0), table(seeds=1)
+    replicates = claims.Replicates(rows)
+    means = replicates.means(None)
+    p = []
+    for _ in range(200):
+        means["encoder"] = rng.permutation(means["encoder"])
+        sample = replicates.sample(means, "reconstruction", 0.25)
+        p.append(min(claims._enriched(sample, sample.encoder == name, 5) for name in NETWORKS))
+    assert np.mean(np.array(p) < 0.05) <= 0.07
+    assert np.mean(np.array(p) < 0.05) < np.mean(np.array(p) < 0.5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_grid_of_next_to_nothing_has_a_page_all_the_same(count):
+    rows = table()
+    labels = rows["label"].unique()[:count]
+    rows.loc[~rows["label"].isin(labels), "status"] = "diverged"
+    found = claims.verdicts(rows, 20)
+    assert len(found) == len(claims.CLAIMS) * 4
+    assert (found["architectures"] == count).all()
+    assert "cannot be had from this grid" in claims.page(found)

@@ -1,0 +1,406 @@
+"""The paper's claims, each as a number with an interval and a verdict, from the table of models alone.
+
+A claim's statistic is a number that is positive where the claim holds. Its interval is the 95% percentile interval of a
+bootstrap over architectures and, within each, over seeds. The rule, the same for all and fixed before looking:
+supported where the whole interval is above zero, contradicted where it is all below, undecided otherwise. With one seed
+the spread between seeds is not known, so there is no interval and no verdict: undecided. Architectures are compared by
+their means over seeds; models that diverged are left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from math import ceil
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from vae.grid import Network
+
+RANKINGS = {"reconstruction": 1, "elbo": -1, "likelihood_bound": -1, "knn_accuracy": -1}  # 1: less is better
+CUTOFFS = (0.25, 0.1, 0.5)
+RESAMPLES = 1000
+LEVEL = 0.95
+
+# Fixed before looking, for claims in words that are no numbers.
+NEARLY_HALF = (1 / 3, 3 / 5)
+SEPARABLE = 0.8  # kNN accuracy
+NO_HARM = 0.1  # standard deviations of the score over the grid
+
+
+@dataclass
+class Sample:
+    """Architectures with their means over seeds, one entry each; `score` is what ranks them, less is better."""
+
+    score: np.ndarray
+    reconstruction: np.ndarray
+    kld: np.ndarray
+    knn_accuracy: np.ndarray
+    collapsed: np.ndarray
+    latent_size: np.ndarray
+    encoder: np.ndarray
+    decoder: np.ndarray
+    cutoff: float
+
+    @property
+    def top(self) -> np.ndarray:
+        """Which are among the best `cutoff`, a share rounded up."""
+        best = np.argsort(self.score, kind="stable")[: ceil(self.cutoff * len(self.score))]
+        return np.isin(np.arange(len(self.score)), best)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence, its statistic in words, the figure that shows it, the statistic, and its p-value where one is had."""
+
+    name: str
+    sentence: str
+    meaning: str
+    figure: str
+    statistic: Callable[[Sample], float]
+    p: Callable[[Sample], float] | None = None
+
+
+CLAIMS: list[Claim] = []
+
+
+def claim(name: str, sentence: str, meaning: str, figure: str, p: Callable[[Sample], float] | None = None):
+    """Register a function as the statistic of a claim."""
+
+    def register(statistic: Callable[[Sample], float]) -> Callable[[Sample], float]:
+        CLAIMS.append(Claim(name, sentence, meaning, figure, statistic, p))
+        return statistic
+
+    return register
+
+
+def _family(networks: np.ndarray, family: str, depths: Callable[[int], bool] = lambda depth: True) -> np.ndarray:
+    parsed = {name: Network.parse(name) for name in np.unique(networks)}
+    fits = {name: network.family == family and depths(network.depth) for name, network in parsed.items()}
+    return np.array([fits[name] for name in networks], bool)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _in_deviations(difference: float, sample: Sample) -> float:
+    """A difference of scores in standard deviations over the grid; NaN where all are the same."""
+    deviation = sample.score.std()
+    return difference / deviation if deviation > 1e-12 else float("nan")
+
+
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's rank correlation; NaN where one side does not vary or is not known."""
+    known = np.isfinite(first) & np.isfinite(second)
+    if known.sum() < 3 or np.ptp(first[known]) == 0 or np.ptp(second[known]) == 0:
+        return float("nan")
+    return float(np.corrcoef(stats.rankdata(first[known]), stats.rankdata(second[known]))[0, 1])
+
+
+def _rank_correlation_p(first: np.ndarray, second: np.ndarray) -> float:
+    """The two-sided p-value of Spearman's rank correlation."""
+    known = np.isfinite(first) & np.isfinite(second)
+    if np.isnan(_rank_correlation(first, second)):
+        return float("nan")
+    return float(stats.spearmanr(first[known], second[known]).pvalue)
+
+
+def _enriched(sample: Sample, chosen: np.ndarray, comparisons: int = 1) -> float:
+    """Fisher's exact test of whether `chosen` are more often in the top than others, Bonferroni-corrected."""
+    top = sample.top
+    table = [[(top & chosen).sum(), (~top & chosen).sum()], [(top & ~chosen).sum(), (~top & ~chosen).sum()]]
+    return min(1.0, comparisons * float(stats.fisher_exact(table, alternative="greater").pvalue))
+
+
+@claim(
+    "collapse",
+    "Nearly half of the models collapse.",
+    "how far inside a third to three fifths the share of collapsed ones lies",
+    "kld_ranked",
+)
+def collapse(sample: Sample) -> float:
+    share, (low, high) = sample.collapsed.mean(), NEARLY_HALF
+    return float(min(share - low, high - share))
+
+
+@claim(
+    "collapse_and_reconstruction",
+    "Models that code less reconstruct worse.",
+    "rank correlation of KLD and reconstruction loss, with its sign turned",
+    "reconstruction_ranked",
+    lambda sample: _rank_correlation_p(sample.kld, sample.score),
+)
+def collapse_and_reconstruction(sample: Sample) -> float:
+    return -_rank_correlation(sample.kld, sample.score)
+
+
+@claim(
+    "kld_in_the_top",
+    "Among the best, more KLD goes with better reconstruction.",
+    "the same rank correlation within the top",
+    "reconstruction_top_quartile",
+    lambda sample: _rank_correlation_p(sample.kld[sample.top], sample.score[sample.top]),
+)
+def kld_in_the_top(sample: Sample) -> float:
+    return -_rank_correlation(sample.kld[sample.top], sample.score[sample.top])
+
+
+def _against_collapsed(sample: Sample) -> tuple[float, float]:
+    apart = sample.score[sample.collapsed], sample.score[~sample.collapsed]
+    if not all(map(len, apart)):
+        return float("nan"), float("nan")
+    found = stats.mannwhitneyu(*apart)
+    return float(found.statistic / (len(apart[0]) * len(apart[1]))), float(found.pvalue)
+
+
+@claim(
+    "collapsed_are_beaten",
+    "Models with KLD beat collapsed ones.",
+    "probability that one that is not collapsed beats one that is, less one half",
+    "reconstruction_ranked",
+    lambda sample: _against_collapsed(sample)[1],
+)
+def collapsed_are_beaten(sample: Sample) -> float:
+    return _against_collapsed(sample)[0] - 0.5
+
+
+def _lead(sample: Sample, encoder: str, without: tuple[str, ...] = ()) -> float:
+    """By how much the share of an encoder's models that are in the top exceeds that of the next encoder."""
+    top = sample.top
+    shares = {name: top[sample.encoder == name].mean() for name in np.unique(sample.encoder) if name not in without}
+    if encoder not in shares or len(shares) < 2:
+        return float("nan")
+    return float(shares.pop(encoder) - max(shares.values()))
+
+
+@claim(
+    "simple_dense_encoders",
+    "One-layer dense encoders are the most frequent in the top.",
+    "share of DNN1 encoders that are in the top, less that of the next encoder",
+    "top_quartile_counts",
+    lambda sample: _enriched(sample, sample.encoder == "DNN1", len(np.unique(sample.encoder))),
+)
+def simple_dense_encoders(sample: Sample) -> float:
+    return _lead(sample, "DNN1")
+
+
+@claim(
+    "simple_convolutional_encoders",
+    "Single-block convolutional encoders come second.",
+    "share of CNN1 encoders that are in the top, less that of the next encoder but DNN1",
+    "top_quartile_counts",
+    lambda sample: _enriched(sample, sample.encoder == "CNN1", len(np.unique(sample.encoder))),
+)
+def simple_convolutional_encoders(sample: Sample) -> float:
+    return _lead(sample, "CNN1", without=("DNN1",))
+
+
+def _good_decoders(sample: Sample) -> np.ndarray:
+    return (sample.decoder == "DNN1") | _family(sample.decoder, "CNN", lambda depth: depth > 1)
+
+
+@claim(
+    "decoders",
+    "Decoders of several convolutional blocks or one dense layer do well.",
+    "share of them that is in the top, less that of other decoders",
+    "top_quartile_counts",
+    lambda sample: _enriched(sample, _good_decoders(sample)),
+)
+def decoders(sample: Sample) -> float:
+    good, top = _good_decoders(sample), sample.top
+    return _mean(top[good]) - _mean(top[~good])
+
+
+@claim(
+    "powerful_convolutional_encoders",
+    "Powerful convolutional encoders do no harm.",
+    "loss of CNN1 encoders less that of deeper ones, in standard deviations of the grid, plus a tenth",
+    "top_quartile_counts_by_latent_size",
+)
+def powerful_convolutional_encoders(sample: Sample) -> float:
+    deep = _family(sample.encoder, "CNN", lambda depth: depth > 1)
+    harm = _mean(sample.score[deep]) - _mean(sample.score[sample.encoder == "CNN1"])
+    return NO_HARM - _in_deviations(harm, sample)
+
+
+@claim(
+    "compression_degrades",
+    "Compression degrades the representation.",
+    "rank correlation of latent size and kNN accuracy",
+    "pca_top_half",
+    lambda sample: _rank_correlation_p(sample.latent_size, sample.knn_accuracy),
+)
+def compression_degrades(sample: Sample) -> float:
+    return _rank_correlation(sample.latent_size, sample.knn_accuracy)
+
+
+@claim(
+    "separable_at_50",
+    "Classes stay separable at latent size 50.",
+    "mean kNN accuracy at latent size 50, less 0.8",
+    "pca_top_quartile",
+)
+def separable_at_50(sample: Sample) -> float:
+    return _mean(sample.knn_accuracy[sample.latent_size == 50]) - SEPARABLE
+
+
+@claim(
+    "dense_and_compact",
+    "Dense networks cope worse with compact latents than convolutional ones.",
+    "loss of dense less convolutional pairs at smaller latent sizes, less that at larger, in standard deviations",
+    "top_quartile_counts_by_latent_size",
+)
+def dense_and_compact(sample: Sample) -> float:
+    dense, convolutional = (
+        _family(sample.encoder, family) & _family(sample.decoder, family) for family in ("DNN", "CNN")
+    )
+    compact = sample.latent_size <= np.median(np.unique(sample.latent_size))
+
+    def gap(here: np.ndarray) -> float:
+        return _mean(sample.score[dense & here]) - _mean(sample.score[convolutional & here])
+
+    return _in_deviations(gap(compact) - gap(~compact), sample)
+
+
+class Replicates:
+    """What is known of every architecture and seed; draws the samples that statistics are computed on."""
+
+    def __init__(self, rows: pd.DataFrame):
+        ok = rows[rows["status"] == "ok"]
+        facts = ok.drop_duplicates("label").set_index("label")[["latent_size", "encoder", "decoder"]]
+        self.facts = {name: facts[name].to_numpy() for name in facts}
+        self.collapsed_below = rows["collapsed_below"].iloc[0]
+        self.measures = {
+            name: ok.pivot(index="label", columns="seed", values=name).loc[facts.index].to_numpy(float)
+            for name in ("kld", *RANKINGS)
+        }
+        self.architectures, self.seeds = self.measures["kld"].shape
+
+    def means(self, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """Means over the seeds of every architecture; resampled, both, if there is a generator."""
+        size = self.architectures, self.seeds
+        if rng is None:
+            labels, seeds = np.arange(size[0]), np.broadcast_to(np.arange(size[1]), size)
+        else:
+            labels, seeds = rng.integers(size[0], size=size[0]), rng.integers(size[1], size=size)
+        drawn = {name: np.take_along_axis(values[labels], seeds, 1) for name, values in self.measures.items()}
+        there = np.isfinite(drawn["kld"])  # a seed that diverged is missing from all measures
+        kept = there.any(1)
+        found = {name: np.where(there, values, 0).sum(1)[kept] / there.sum(1)[kept] for name, values in drawn.items()}
+        return found | {name: values[labels][kept] for name, values in self.facts.items()}
+
+    def sample(self, means: dict[str, np.ndarray], ranking: str, cutoff: float) -> Sample:
+        """The means as ranked by one measure."""
+        collapsed = means["kld"] < self.collapsed_below
+        shown = {name: means[name] for name in ("reconstruction", "kld", "knn_accuracy", *self.facts)}
+        return Sample(score=RANKINGS[ranking] * means[ranking], collapsed=collapsed, cutoff=cutoff, **shown)
+
+
+def verdicts(rows: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Every claim under every ranking and cutoff, one row each; those of reconstruction and a quarter come first.
+
+    Columns: claim, sentence, statistic (in words), figure, ranking, cutoff, value, low, high, p, verdict,
+    architectures, seeds, and in the first row of a claim flips: where another ranking or cutoff says otherwise.
+    """
+    replicates = Replicates(rows)
+    rng = np.random.default_rng(0)
+    drawn = [replicates.means(rng) for _ in range(resamples)] if replicates.seeds > 1 else []
+    known = replicates.architectures > 0  # where every model diverged, nothing can be said
+    once = replicates.means(None)
+    found = []
+    for ranking in RANKINGS:
+        if not np.isfinite(once[ranking]).all():
+            continue  # kNN accuracy without labels
+        for cutoff in CUTOFFS:
+            whole = replicates.sample(once, ranking, cutoff)
+            others = [replicates.sample(means, ranking, cutoff) for means in drawn]
+            for one in CLAIMS:
+                value = one.statistic(whole) if known else float("nan")
+                low, high = _interval([one.statistic(other) for other in others])
+                found.append(
+                    {
+                        "claim": one.name,
+                        "sentence": one.sentence,
+                        "statistic": one.meaning,
+                        "figure": one.figure,
+                        "ranking": ranking,
+                        "cutoff": cutoff,
+                        "value": value,
+                        "low": low,
+                        "high": high,
+                        "p": one.p(whole) if one.p and known else float("nan"),
+                        "verdict": verdict(low, high),
+                    }
+                )
+    table = pd.DataFrame(found)
+    first = table.groupby("claim")["verdict"].transform("first")
+    table["flips"] = ""
+    for name, group in table[table["verdict"] != first].groupby("claim"):
+        said = "; ".join(f"{row.verdict} by {row.ranking} at {row.cutoff:.0%}" for row in group.itertuples())
+        table.loc[table["claim"].eq(name).idxmax(), "flips"] = said
+    return table.assign(architectures=replicates.architectures, seeds=replicates.seeds)
+
+
+def verdict(low: float, high: float) -> str:
+    """`supported` above zero, `contradicted` below, `undecided` across it or where there is no interval."""
+    if low > 0:
+        return "supported"
+    return "contradicted" if high < 0 else "undecided"
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    known = np.array([value for value in values if np.isfinite(value)])
+    # A statistic that most resamples do not have, such as that of a network which is not in the grid, has no interval.
+    if len(known) <= len(values) / 2:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Claims</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; }}
+td, th {{ border-bottom: 1px solid #ccc; padding: .4em .8em; text-align: left; vertical-align: top; }}
+.supported {{ color: #1a7f37; }} .contradicted {{ color: #b35900; }} .undecided {{ color: #666; }}
+small {{ color: #666; }}
+</style>
+<h1>What the paper claims, and what this study finds</h1>
+<p>{summary}</p>
+<table>
+<tr><th>claim</th><th>verdict</th><th>number, and its interval</th></tr>
+{rows}
+</table>
+</html>
+"""
+
+
+def page(table: pd.DataFrame) -> str:
+    """The claims as a page: sentence, verdict and number, and under which ranking or cutoff the verdict is another."""
+    first = table[(table["ranking"] == table["ranking"].iloc[0]) & (table["cutoff"] == table["cutoff"].iloc[0])]
+    said = first["verdict"].value_counts()
+    seeds = int(first["seeds"].iloc[0])
+    summary = (
+        f"Of {len(first)} claims, {said.get('supported', 0)} are supported, {said.get('contradicted', 0)} contradicted"
+        f" and {said.get('undecided', 0)} undecided, by {first['architectures'].iloc[0]} architectures, seeds of each:"
+        f" {seeds}. A number is positive where its claim holds; a verdict takes a 95% interval, by bootstrap over"
+        " architectures and seeds, that lies on one side of zero."
+    )
+    if seeds == 1:
+        summary += " With one seed there is no interval, and so no verdict: train more seeds."
+    return PAGE.format(summary=summary, rows="\n".join(map(_row, first.itertuples())))
+
+
+def _row(one) -> str:
+    interval = f" ({one.low:+.2f} to {one.high:+.2f})" if np.isfinite(one.low) else ""
+    value = f"{one.value:+.2f}{interval}" if np.isfinite(one.value) else "cannot be had from this grid"
+    p = f", p = {one.p:.2g}" if np.isfinite(one.p) else ""
+    flips = f"<br><small>Otherwise {escape(one.flips)}.</small>" if isinstance(one.flips, str) and one.flips else ""
+    return (
+        f'<tr><td>{escape(one.sentence)}{flips}</td><td class="{one.verdict}">{one.verdict}</td>'
+        f"<td>{value}{p}<br><small>{escape(one.statistic)}; see {one.figure}</small></td></tr>"
+    )
