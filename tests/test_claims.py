@@ -130,7 +130,7 @@ def test_a_grid_without_the_networks_of_a_claim_decides_nothing_of_it():
     found = claims.verdicts(table(networks=["DNN4", "CNN2"]), 20).set_index("claim")
     for name in ("simple_dense_encoders", "simple_convolutional_encoders", "powerful_convolutional_encoders"):
         assert (found.loc[name, "verdict"] == "undecided").all()
-    assert "cannot be had from this grid" in claims.page(claims.verdicts(table(networks=["DNN4", "CNN2"]), 20))
+    assert "cannot be had from these models" in claims.page(claims.verdicts(table(networks=["DNN4", "CNN2"]), 20))
 
 
 def test_a_verdict_that_flips_says_so():
@@ -175,4 +175,4 @@ def test_a_grid_of_next_to_nothing_has_a_page_all_the_same(count):
     found = claims.verdicts(rows, 20)
     assert len(found) == len(claims.CLAIMS) * 4
     assert (found["architectures"] == count).all()
-    assert "cannot be had from this grid" in claims.page(found)
+    assert "cannot be had from these models" in claims.page(found)

@@ -382,13 +382,13 @@ small {{ color: #666; }}
 def page(table: pd.DataFrame) -> str:
     """The claims as a page: sentence, verdict and number, and under which ranking or cutoff the verdict is another."""
     first = table[(table["ranking"] == table["ranking"].iloc[0]) & (table["cutoff"] == table["cutoff"].iloc[0])]
-    said = first["verdict"].value_counts()
+    said = first["verdict"].value_counts().reindex(["supported", "contradicted", "undecided"], fill_value=0)
     seeds = int(first["seeds"].iloc[0])
     summary = (
-        f"Of {len(first)} claims, {said.get('supported', 0)} are supported, {said.get('contradicted', 0)} contradicted"
-        f" and {said.get('undecided', 0)} undecided, by {first['architectures'].iloc[0]} architectures, seeds of each:"
-        f" {seeds}. A number is positive where its claim holds; a verdict takes a 95% interval, by bootstrap over"
-        " architectures and seeds, that lies on one side of zero."
+        f"Of {len(first)} claims, {said['supported']} are supported, {said['contradicted']} contradicted and"
+        f" {said['undecided']} undecided, by {first['architectures'].iloc[0]} architectures with"
+        f" {seeds} seed{'s' if seeds != 1 else ''} each. A number is positive where its claim holds; a verdict takes a"
+        " 95% interval, by bootstrap over architectures and seeds, that lies on one side of zero."
     )
     if seeds == 1:
         summary += " With one seed there is no interval, and so no verdict: train more seeds."
@@ -397,7 +397,7 @@ def page(table: pd.DataFrame) -> str:
 
 def _row(one) -> str:
     interval = f" ({one.low:+.2f} to {one.high:+.2f})" if np.isfinite(one.low) else ""
-    value = f"{one.value:+.2f}{interval}" if np.isfinite(one.value) else "cannot be had from this grid"
+    value = f"{one.value:+.2f}{interval}" if np.isfinite(one.value) else "cannot be had from these models"
     p = f", p = {one.p:.2g}" if np.isfinite(one.p) else ""
     flips = f"<br><small>Otherwise {escape(one.flips)}.</small>" if isinstance(one.flips, str) and one.flips else ""
     return (
