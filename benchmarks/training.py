@@ -124,10 +124,10 @@ def ours(label: str, root: Path, on: str, threads: int, together: int, precision
     return stacking.train_together(members, images, recipe, torch.device(on))[0].images_per_second
 
 
-def matrix_limit(on: str, precision: str, size: int | None = None) -> float:
+def matrix_limit(on: str, precision: str) -> float:
     """FLOP/s of a large matrix product at this precision, the best of several."""
     device.set_arithmetic(precision)
-    size = size or (2048 if on == "cpu" else 8192)
+    size = 2048 if on == "cpu" else 8192
     a, b = torch.randn(2, size, size, device=on, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     seconds = []
     for _ in range(8):

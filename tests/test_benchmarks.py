@@ -63,6 +63,12 @@ def test_the_numbers_of_training_hang_together(benchmark, tmp_path, monkeypatch,
     assert "DNN1_DNN1" in capsys.readouterr().out
 
 
+def test_the_package_trains_in_the_environment_of_the_workflow(benchmark):
+    prefix = (ROOT / "workflow/rules/common.smk").read_text()
+    for name, value in benchmark.ENVIRONMENT.items():
+        assert f"{name}={value}" in prefix
+
+
 def test_the_stock_models_are_those_of_the_package(benchmark):
     for name in (*benchmark.MODELS, "CNN2_DNN1", "DNN2_CNN4"):
         spec = Spec.parse(f"L98_{name}")

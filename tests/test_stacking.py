@@ -130,6 +130,13 @@ def test_models_are_split_to_fit_the_memory_and_come_in_order(gpu, images, recip
     assert [one.together for one in parts] == [4, 4, 4, 4, 2, 2]
 
 
+def test_only_models_of_one_pair_are_stacked(gpu, images, recipe):
+    members = pair("DNN1_DNN1", seeds=(0,)) + pair("CNN1_DNN1", seeds=(0,)) + pair("DNN1_DNN1", seeds=(1,))
+    trained = list(stacking.train_all(members, images[:500], recipe, GPU))
+    assert gpu == [2, 2, 2]
+    assert [one.model.latent_size for one in trained] == [3, 8] * 3
+
+
 def test_out_of_memory_halves_the_stack_and_is_said(gpu, images, recipe, monkeypatch, caplog):
     train_together = stacking.train_together
 

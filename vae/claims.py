@@ -35,7 +35,6 @@ class Sample:
     """Architectures with their means over seeds, one entry each; `score` is what ranks them, less is better."""
 
     score: np.ndarray
-    reconstruction: np.ndarray
     kld: np.ndarray
     knn_accuracy: np.ndarray
     collapsed: np.ndarray
@@ -295,7 +294,7 @@ class Replicates:
     def sample(self, means: dict[str, np.ndarray], ranking: str, cutoff: float) -> Sample:
         """The means as ranked by one measure."""
         collapsed = means["kld"] < self.collapsed_below
-        shown = {name: means[name] for name in ("reconstruction", "kld", "knn_accuracy", *self.facts)}
+        shown = {name: means[name] for name in ("kld", "knn_accuracy", *self.facts)}
         return Sample(score=RANKINGS[ranking] * means[ranking], collapsed=collapsed, cutoff=cutoff, **shown)
 
 

@@ -70,7 +70,7 @@ def run_study(args: argparse.Namespace) -> None:
 
 
 def run_train(args: argparse.Namespace) -> None:
-    """Train models of one encoder and decoder."""
+    """Train models; on a GPU those of one encoder and decoder together."""
     import torch
 
     from vae import checkpoint, data, device, evaluation, stacking, training

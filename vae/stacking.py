@@ -12,6 +12,7 @@ so that its weights stay zero under every optimiser.
 import logging
 from collections.abc import Iterator
 from functools import partial
+from itertools import groupby
 from time import perf_counter
 
 import torch
@@ -33,11 +34,19 @@ Member = tuple[Spec, int]
 def train_all(
     members: list[Member], images: Tensor, recipe: Recipe, device: torch.device, max_memory: int | None = None
 ) -> Iterator[Trained]:
-    """Train models of one encoder and decoder, given as (spec, seed), and yield them in their order.
+    """Train models, given as (spec, seed), and yield them in their order.
 
-    A CPU trains one after the other, which is faster there; a GPU as many together as fit into `max_memory` bytes (what
-    is free if not given), and half as many when memory runs out all the same. Raises UserError where not even one fits.
+    A CPU trains one after the other, which is faster there; a GPU those that follow each other with the same encoder
+    and decoder together, as many as fit into `max_memory` bytes (what is free if not given), and half as many when
+    memory runs out all the same. Raises UserError where not even one fits.
     """
+    for _, pair in groupby(members, key=lambda member: (member[0].encoder, member[0].decoder)):
+        yield from _train_pair(list(pair), images, recipe, device, max_memory)
+
+
+def _train_pair(
+    members: list[Member], images: Tensor, recipe: Recipe, device: torch.device, max_memory: int | None
+) -> Iterator[Trained]:
     free = free_memory(device) if max_memory is None else max_memory
     widest = max((spec for spec, _ in members), key=lambda spec: spec.latent_size)
     need = needed(widest, tuple(images.shape[1:]), recipe, len(images))

@@ -79,7 +79,7 @@ wildcard_constraints:
 
 
 # The jobs' commands find the package of this checkout, whatever directory they run in and whatever else lies there.
-# Memory in large pages, where the C library offers it, spares training thousands of page faults a step.
+# Memory in large pages, where the C library offers it, spares training hundreds to thousands of page faults a step.
 shell.prefix(
     f"export PYTHONPATH={shlex.quote(str(workflow.basedir))} PYTHONSAFEPATH=1"
     f" GLIBC_TUNABLES=glibc.malloc.hugetlb=1 VAE_JOBS_PER_GPU={config['jobs_per_gpu']}; "
