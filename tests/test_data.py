@@ -83,6 +83,19 @@ def test_an_npz_is_not_taken_for_a_dataset_known_by_name(tmp_path):
         data.load({"name": "mnist", "path": str(npz(tmp_path))})
 
 
+def test_binarising_draws_the_test_images_once_and_leaves_the_training_images(folder, sample):
+    given = {"name": "sample", "path": str(folder)}
+    grey, drawn, again = (data.load(given | {"binarise": binarise}) for binarise in (False, True, True))
+    assert (drawn.binarised, grey.binarised) == (True, False)
+    assert np.unique(drawn.test_images).tolist() == [0, 255]
+    np.testing.assert_array_equal(drawn.test_images, again.test_images)
+    np.testing.assert_array_equal(drawn.train_images, grey.train_images)
+    assert drawn.sha256 != grey.sha256
+    assert drawn.test_images.mean() == pytest.approx(grey.test_images.mean(), rel=0.1)
+    assert drawn.test_images[grey.test_images == 0].max() == 0
+    assert drawn.test_images[grey.test_images == 255].min() == 255
+
+
 def test_labels_may_be_missing(folder, tmp_path):
     for file in folder.glob("*labels*"):
         file.unlink()

@@ -64,6 +64,16 @@ def test_a_model_in_company_is_the_model_alone_after_a_hundred_steps(
             assert found["kld"] == pytest.approx(wanted["kld"], rel=1e-9, abs=1e-12)
 
 
+def test_binarised_images_are_drawn_for_each_model_as_for_it_alone(images, recipe, double):
+    recipe, members, grey = replace(of(recipe, epochs=2), binarise=True), pair("DNN1_CNN1", seeds=(0, 7)), images[:300]
+    before = grey.clone()
+    for count in (1, len(members)):
+        together = stacking.train_together(members[:count], grey, recipe, CPU)
+        for (spec, seed), one in zip(members, together, strict=False):
+            assert distance(one.model, training.train(spec, seed, grey, recipe, CPU).model) < 1e-9
+    assert torch.equal(grey, before)
+
+
 def test_the_padding_of_a_smaller_latent_size_stays_zero(images, recipe):
     runs = [training.Run(spec, 0, CPU) for spec, _ in pair("CNN1_DNN1", seeds=(0,))]
     stack = stacking.Stack(runs, images[:300], of(recipe, optimizer="adamw"))

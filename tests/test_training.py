@@ -60,6 +60,26 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order(images, recipe, monkey
         assert sorted(map(bytes, epoch.numpy())) == sorted(map(bytes, images[:250].numpy()))
 
 
+def test_binarised_images_are_white_as_often_as_they_are_bright_and_new_in_every_epoch():
+    run = training.Run(Spec.parse("L4_DNN1_DNN1"), 0, CPU)
+    grey = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).expand(20000, 1, 4)
+    first, second = run.images(grey), run.images(grey)
+    assert first.unique().tolist() == [0, 255]
+    assert (first == 255).double().mean((0, 1)).tolist() == pytest.approx([0, 0.2, 0.8, 1], abs=0.02)
+    assert first[..., 0].max() == 0
+    assert first[..., 3].min() == 255
+    assert not torch.equal(first, second)
+
+
+def test_a_model_of_binarised_images_is_another_model(images, recipe):
+    spec = Spec.parse("L4_DNN1_DNN1")
+    grey, drawn = (
+        training.train(spec, 0, images[:200], replace(recipe, binarise=binarise), CPU) for binarise in (False, True)
+    )
+    assert not equal(grey.model, drawn.model)
+    assert images[:200].unique().numel() > 2
+
+
 def test_a_model_that_diverges_is_a_result(images, test_images, recipe):
     spec = Spec.parse("L2_DNN4_DNN4")
     trained = training.train(spec, 0, images[:500], of(recipe, learning_rate=1e30, epochs=3), CPU)

@@ -79,9 +79,9 @@ def run_train(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     config = read_config(args.config)
-    recipe, chosen = training.Recipe.of(config), device.pick(config["device"])
-    device.set_arithmetic(recipe.training.precision)
     dataset, facts = data.read(args.dataset), read_json(args.dataset.with_suffix(".json"))
+    recipe, chosen = training.Recipe.of(config, facts["binarised"]), device.pick(config["device"])
+    device.set_arithmetic(recipe.training.precision)
     images = torch.from_numpy(training.subset(dataset.train_images, recipe.training.images))
     test_images = torch.from_numpy(dataset.test_images)
     baseline = evaluation.mean_image_reconstruction(images, test_images, recipe.objective)

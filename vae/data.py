@@ -19,7 +19,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,7 @@ class Dataset:
     test_images: np.ndarray
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
+    binarised: bool = False
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -79,6 +80,15 @@ def draw(total: int, count: int | None) -> np.ndarray:
     return np.random.default_rng(0).permutation(total)[:count]
 
 
+def binarise(images: np.ndarray) -> np.ndarray:
+    """Images `uint8` with every pixel white, 255, with its grey level as the probability, and black otherwise.
+
+    The draw is always the same. That of training, anew in every epoch, is `vae.training.Run.images`.
+    """
+    # 255 equally likely thresholds, of which a pixel of grey level g exceeds g.
+    return (images > np.random.default_rng(0).integers(255, size=images.shape, dtype=np.uint8)) * np.uint8(255)
+
+
 def save(dataset: Dataset, path: str | Path) -> None:
     """Write the arrays to `path` (.npz) and what is known of them to the .json beside it."""
     write_npz(path, **dataset.arrays)
@@ -92,14 +102,25 @@ def save(dataset: Dataset, path: str | Path) -> None:
             "train_images": len(dataset.train_images),
             "test_images": len(dataset.test_images),
             "classes": None if labels is None else len(np.unique(labels)),
+            "binarised": dataset.binarised,
             "sha256": dataset.sha256,
         },
     )
 
 
 def load(config: dict) -> Dataset:
-    """The dataset that `config` (keys `name` and `path`) asks for; UserError where it cannot be had or is unsound."""
-    name, path = config["name"], config["path"]
+    """The dataset that `config` (keys `name`, `path`, `binarise`) asks for.
+
+    Where it is to be binarised, that is done to the test images; training does it to the training images.
+    Raises UserError where the dataset cannot be had or is unsound.
+    """
+    found = _load(config["name"], config["path"])
+    if not config.get("binarise"):
+        return found
+    return replace(found, test_images=binarise(found.test_images), binarised=True)
+
+
+def _load(name: str, path: str | None) -> Dataset:
     if name in KNOWN:
         if str(path).endswith(".npz"):
             raise UserError(f"dataset.path: {path} is data of your own; set dataset.name to a name other than {name}")

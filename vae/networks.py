@@ -11,11 +11,13 @@ them to the code or to the pixels is not counted:
   to the smallest feature map, is not counted; then n blocks of transposed convolution (5×5, stride 2, bias, LeakyReLU),
   each undoing one halving exactly. The last ends on the image's channels, without LeakyReLU: its output is the logits.
 
+Where a number of parameters is asked for, all widths of a network are scaled together until it has that many.
+
 A new family is one class with `deepest`, `encoder` and `decoder`, registered with `@family("NAME")`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, log2, prod
 from typing import Protocol
@@ -23,6 +25,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from vae.capacity import fit
 from vae.convolution import UpConv2d
 from vae.errors import UserError
 from vae.grid import Network, Spec
@@ -30,10 +33,21 @@ from vae.grid import Network, Spec
 
 @dataclass(frozen=True)
 class Widths:
-    """How wide the networks are."""
+    """How wide the networks are, and how many parameters an encoder (with its heads) and a decoder are to have, if any.
+
+    `base_channels` is a fraction where widths are scaled; every block rounds its own channels.
+    """
 
     hidden_units: int
-    base_channels: int
+    base_channels: float
+    encoder_parameters: int | None = None
+    decoder_parameters: int | None = None
+
+    def scaled(self, scale: float) -> "Widths":
+        """These widths times `scale`."""
+        return replace(
+            self, hidden_units=max(1, round(self.hidden_units * scale)), base_channels=self.base_channels * scale
+        )
 
 
 class Family(Protocol):
@@ -134,7 +148,7 @@ def _feature_maps(depth: int, planes: tuple[int, int, int], widths: Widths) -> l
     sizes = [tuple(planes)]
     for i in range(depth):
         _, height, width = sizes[-1]
-        sizes.append((widths.base_channels * 2**i, ceil(height / 2), ceil(width / 2)))
+        sizes.append((max(1, round(widths.base_channels * 2**i)), ceil(height / 2), ceil(width / 2)))
     return sizes
 
 
@@ -152,6 +166,39 @@ class Encoder(nn.Module):
         return mean, log_variance
 
 
+def encoder(network: Network, latent_size: int, planes: tuple[int, int, int], widths: Widths) -> Encoder:
+    """An encoder for images `(C, H, W)`; UserError where it cannot have the parameters that are asked for."""
+
+    def make(widths: Widths) -> Encoder:
+        body, features = FAMILIES[network.family].encoder(network.depth, planes, widths)
+        return Encoder(body, features, latent_size)
+
+    return _sized(make, widths, widths.encoder_parameters, f"{network} at latent size {latent_size}")
+
+
+def decoder(network: Network, latent_size: int, planes: tuple[int, int, int], widths: Widths) -> nn.Module:
+    """A decoder for images `(C, H, W)`; UserError where it cannot have the parameters that are asked for."""
+
+    def make(widths: Widths) -> nn.Module:
+        return FAMILIES[network.family].decoder(network.depth, latent_size, planes, widths)
+
+    return _sized(make, widths, widths.decoder_parameters, f"{network} at latent size {latent_size}")
+
+
+def _sized(make: Callable[[Widths], nn.Module], widths: Widths, wanted: int | None, what: str) -> nn.Module:
+    if wanted is None:
+        return make(widths)
+
+    def count(scale: float) -> int:
+        with torch.device("meta"):  # nothing is computed, and no random number is drawn
+            return parameters(make(widths.scaled(scale)))
+
+    try:
+        return make(widths.scaled(fit(count, wanted)))
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
+
+
 class VAE(nn.Module):
     """One encoder and one decoder around a diagonal Gaussian code.
 
@@ -166,9 +213,8 @@ class VAE(nn.Module):
         check(spec.decoder, image_shape)
         planes = to_planes(image_shape)
         self.latent_size = spec.latent_size
-        body, features = FAMILIES[spec.encoder.family].encoder(spec.encoder.depth, planes, widths)
-        self.encoder = Encoder(body, features, spec.latent_size)
-        self.decoder = FAMILIES[spec.decoder.family].decoder(spec.decoder.depth, spec.latent_size, planes, widths)
+        self.encoder = encoder(spec.encoder, spec.latent_size, planes, widths)
+        self.decoder = decoder(spec.decoder, spec.latent_size, planes, widths)
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_variance = self.encoder(images)

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from itertools import groupby
+from math import prod
 from time import perf_counter
 
 import torch
@@ -37,10 +38,17 @@ def train_all(
     """Train models, given as (spec, seed), and yield them in their order.
 
     A CPU trains one after the other, which is faster there; a GPU those that follow each other with the same encoder
-    and decoder together, as many as fit into `max_memory` bytes (what is free if not given), and half as many when
-    memory runs out all the same. Raises UserError where not even one fits.
+    and decoder, of the same widths, together, as many as fit into `max_memory` bytes (what is free if not given), and
+    half as many when memory runs out all the same. Raises UserError where not even one fits.
     """
-    for _, pair in groupby(members, key=lambda member: (member[0].encoder, member[0].decoder)):
+
+    def alike(member: Member) -> tuple:
+        spec, widths = member[0], recipe.networks
+        # Where parameters are counted, the latent size decides the widths.
+        counted = widths.encoder_parameters or widths.decoder_parameters
+        return spec.encoder, spec.decoder, counted and spec.latent_size
+
+    for _, pair in groupby(members, key=alike):
         yield from _train_pair(list(pair), images, recipe, device, max_memory)
 
 
@@ -94,7 +102,8 @@ def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int)
     del found  # whose graph has kept the saved tensors, and with them their addresses, apart
     # Weights, their gradients, two moments, a snapshot and a working copy; activations and their gradients.
     copies = 6 * 4 * sum(parameter.numel() for parameter in model.parameters())
-    return int(copies + 2 * activations * recipe.training.batch_size + count * (4 * spec.latent_size + 8))
+    draws = count * (4 * spec.latent_size + 8 + recipe.binarise * prod(image_shape))
+    return int(copies + 2 * activations * recipe.training.batch_size + draws)
 
 
 @torch.no_grad()
@@ -127,7 +136,9 @@ class Stack:
 
     def __init__(self, runs: list[Run], images: Tensor, recipe: Recipe):
         shape, device, training = tuple(images.shape[1:]), images.device, recipe.training
-        self.images, self.recipe = images, recipe
+        # One set of images for all models, or one for each.
+        self.images = torch.stack([images] * len(runs)) if recipe.binarise else images[None]
+        self.recipe, self.rows = recipe, torch.arange(len(runs), device=device)[:, None] % len(self.images)
         self.specs = [run.spec for run in runs]
         self.widest = max(self.specs, key=lambda spec: spec.latent_size)
         with torch.device("meta"):
@@ -147,7 +158,7 @@ class Stack:
 
     def step(self, chosen: Tensor, noise: Tensor) -> None:
         """A step on the images of these indices, `[M, B]`, with noise `[M, B, latent_size]`."""
-        inputs = as_inputs(self.images[chosen].flatten(0, 1)).unflatten(0, chosen.shape)
+        inputs = as_inputs(self.images[self.rows, chosen].flatten(0, 1)).unflatten(0, chosen.shape)
         with autocast(self.recipe.training.precision, inputs.device):
             outputs = self.outputs(inputs, noise)
         found = torch.vmap(partial(terms, self.recipe.objective))(outputs, inputs, self.latent_sizes)
@@ -168,7 +179,7 @@ class Stack:
     def member(self, index: int, weights: dict[str, Tensor]) -> VAE:
         """One model, taken out of a snapshot and of its padding."""
         with torch.device("meta"):
-            model = VAE(self.specs[index], tuple(self.images.shape[1:]), self.recipe.networks)
+            model = VAE(self.specs[index], tuple(self.images.shape[2:]), self.recipe.networks)
         own = {name: _fit(name, weights[name][index], value.shape) for name, value in model.state_dict().items()}
         model.load_state_dict(own, assign=True)
         return model.requires_grad_()
@@ -222,8 +233,10 @@ def train_together(members: list[Member], images: Tensor, recipe: Recipe, device
     for _ in range(training.epochs):
         begun = perf_counter()
         stack.totals.zero_()
-        for run, into_order, into_noise in zip(runs, order, noise, strict=True):
-            into_order[:], into_noise[:, : run.spec.latent_size] = run.draw(len(images))
+        for index, run in enumerate(runs):
+            order[index], noise[index, :, : run.spec.latent_size] = run.draw(len(images))
+            if recipe.binarise:
+                stack.images[index] = run.images(images)
         for chosen, epsilon in zip(order.split(size, 1), noise.split(size, 1), strict=True):
             (full if chosen.shape[1] == size else stack.step)(chosen, epsilon)
         means, finite = (stack.totals / len(images)).tolist(), stack.finite()

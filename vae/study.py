@@ -66,13 +66,19 @@ def _is_number(text: str) -> bool:
 
 
 def check(config: dict, image_shape: tuple[int, ...]) -> None:
-    """Raise UserError unless every network of the grid exists and can be built for images of this shape."""
-    from vae import networks  # torch takes seconds to import
+    """Raise UserError unless every network of the grid can be built for images of this shape, as large as asked for."""
+    import torch  # takes seconds to import
+
+    from vae import networks
 
     specs = expand(config["grid"])
-    for side, key in (("encoder", "encoders"), ("decoder", "decoders")):
-        for network in dict.fromkeys(getattr(spec, side) for spec in specs):
+    planes, widths = networks.to_planes(image_shape), networks.Widths(**config["networks"])
+    for side, build in (("encoder", networks.encoder), ("decoder", networks.decoder)):
+        for network, latent_size in dict.fromkeys((getattr(spec, side), spec.latent_size) for spec in specs):
             try:
                 networks.check(network, image_shape)
+                if getattr(widths, f"{side}_parameters"):
+                    with torch.device("meta"):
+                        build(network, latent_size, planes, widths)
             except UserError as error:
-                raise UserError(f"grid.{key}: {error}") from None
+                raise UserError(f"grid.{side}s: {error}") from None

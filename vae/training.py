@@ -40,17 +40,22 @@ class Training:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a model beside its architecture, its seed and the data."""
+    """All that decides a model beside its architecture, its seed and the data.
+
+    Where `binarise` is true, the training images are drawn anew in every epoch: each pixel white with its grey level as
+    the probability, and black otherwise.
+    """
 
     networks: Widths
     objective: Objective
     training: Training
+    binarise: bool = False
 
     @classmethod
-    def of(cls, config: dict) -> "Recipe":
+    def of(cls, config: dict, binarise: bool = False) -> "Recipe":
         """The recipe of a study's config; the seeds are not part of it."""
         training = {key: value for key, value in config["training"].items() if key != "seeds"}
-        return cls(Widths(**config["networks"]), Objective(**config["objective"]), Training(**training))
+        return cls(Widths(**config["networks"]), Objective(**config["objective"]), Training(**training), binarise)
 
 
 @dataclass
@@ -92,8 +97,9 @@ def train(spec: Spec, seed: int, images: Tensor, recipe: Recipe, device: torch.d
     while run.status == "ok" and len(run.history) < training.epochs:
         begun = perf_counter()
         totals = torch.zeros(3, device=device)
+        seen = run.images(images) if recipe.binarise else images
         for chosen, noise in run.batches(len(images), training.batch_size):
-            inputs = as_inputs(images[chosen])
+            inputs = as_inputs(seen[chosen])
             with autocast(training.precision, device):
                 outputs = model(inputs, noise)
             found = terms(recipe.objective, outputs, inputs, spec.latent_size)
@@ -114,8 +120,9 @@ class Run:
 
     def __init__(self, spec: Spec, seed: int, device: torch.device):
         self.spec, self.seed = spec, seed
-        self.weights_seed, order, noise = streams(seed, 3)
+        self.weights_seed, order, noise, *_, pixels = streams(seed, 6)  # those between are of evaluations
         self.order, self.noise = torch.Generator().manual_seed(order), torch.Generator(device).manual_seed(noise)
+        self.pixels = torch.Generator(device).manual_seed(pixels)
         self.status, self.history = "ok", []
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
@@ -123,6 +130,10 @@ class Run:
         device = self.noise.device
         noise = torch.empty(count, self.spec.latent_size, device=device).normal_(generator=self.noise)
         return torch.randperm(count, generator=self.order).to(device), noise
+
+    def images(self, images: Tensor) -> Tensor:
+        """An epoch's draw of black and white images for grey ones, both `uint8`; see `vae.data.binarise`."""
+        return (images > torch.empty_like(images).random_(0, 255, generator=self.pixels)).to(torch.uint8) * 255
 
     def batches(self, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """An epoch's batches: indices `[B]` of images, and noise `[B, latent_size]`."""

@@ -11,6 +11,7 @@ rule export:
             "vae/grid",
             "vae/data",
             "vae/networks",
+            "vae/capacity",
             "vae/convolution",
             "vae/objective",
             "vae/training",

@@ -8,6 +8,7 @@ rule likelihood:
             "vae/grid",
             "vae/data",
             "vae/networks",
+            "vae/capacity",
             "vae/convolution",
             "vae/objective",
             "vae/training",

@@ -3,7 +3,7 @@ rule study:
     input:
         dataset="results/data/dataset.npz",
         facts="results/data/dataset.json",
-        code=code("vae/study", "vae/grid", "vae/networks", "vae/convolution"),
+        code=code("vae/study", "vae/grid", "vae/networks", "vae/capacity", "vae/convolution"),
     output:
         config="results/config.yaml",
     log:

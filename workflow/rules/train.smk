@@ -7,6 +7,7 @@ rule train:
             "vae/grid",
             "vae/data",
             "vae/networks",
+            "vae/capacity",
             "vae/flops",
             "vae/objective",
             "vae/convolution",
