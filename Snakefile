@@ -1,7 +1,9 @@
 # The study of VAE architectures, from the config to the report.
 #
-#   config ─► dataset ─► train ─► export ─► encode ─► project ─► rank ─► figures ─► report
-#                          └────────► likelihood ─────────────────┘
+#   config ─► dataset ─► train ─► export ─► encode ─► project ─► rank ─► claims, figures ─► report
+#                  │       │         └──────► sample ────────────┤
+#                  │       └────────────► likelihood ────────────┤
+#                  └────────────────────► references ────────────┘
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -13,11 +15,13 @@ configfile: f"{workflow.basedir}/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/study.smk"
+include: "workflow/rules/references.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/likelihood.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/encode.smk"
 include: "workflow/rules/project.smk"
+include: "workflow/rules/sample.smk"
 include: "workflow/rules/rank.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"

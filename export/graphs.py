@@ -66,6 +66,31 @@ class Decoder(nn.Module):
         return self.decoder(codes).sigmoid().reshape(-1, *self.image_shape)
 
 
+class Features(nn.Module):
+    """Raw images to a classifier's features."""
+
+    inputs, outputs = ("images",), ("features",)
+
+    def __init__(self, features: nn.Module):
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(as_inputs(images))
+
+
+def export_features(features: nn.Module, images: np.ndarray) -> bytes:
+    """An ONNX graph from images `uint8 [batch, ...]` to features of inputs, checked on these images as a model's is.
+
+    Raises UserError where it differs.
+    """
+    images = torch.from_numpy(images[np.arange(max(BATCH_SIZES)) % len(images)])
+    module = Features(features).eval()
+    graph = _convert(module, images[:2])[1].SerializeToString()
+    _refuse({"onnx": difference(module, _onnx(graph), images)}, "classifier")
+    return graph
+
+
 def export_trained(folder: Path, images: np.ndarray) -> None:
     """Export the model of a folder, with what its files say of it; see `export`."""
     spec, seed = parse_folder(folder)

@@ -40,6 +40,13 @@ def decode(folder: Path, codes: np.ndarray, threads: int) -> np.ndarray:
     return probabilities
 
 
+def prior_samples(folder: Path, count: int, seed: int, threads: int) -> np.ndarray:
+    """Images `uint8 [count, H, W]` or `[count, C, H, W]` of codes drawn from the prior with `seed`."""
+    session = open_session(folder / "decoder.onnx", threads)
+    codes = np.random.default_rng(seed).standard_normal((count, session.get_inputs()[0].shape[1]), np.float32)
+    return _grey_levels(run(session, codes)[0])
+
+
 def examples(
     folder: Path, mean: np.ndarray, log_variance: np.ndarray, labels: np.ndarray | None, seed: int, threads: int
 ) -> dict[str, np.ndarray]:

@@ -32,16 +32,32 @@ def write_model(models, spec, seed, reconstruction, kld, status="ok"):
     }
     write_json(path / "metrics.json", metrics)
     projection = {
-        "explained_variance_ratio": [0.5, 0.2, 0.1], "silhouette": 0.1, "knn_accuracy": 0.9,
+        "explained_variance_ratio": [0.5, 0.2, 0.1], "silhouette": 0.1, "knn_accuracy": 0.9, "probe_accuracy": 0.8,
         "mutual_information": 2.0, "mutual_information_ceiling": 7.6,
     }  # fmt: skip
     write_json(path / "likelihood.json", {"likelihood_bound": -reconstruction, "likelihood_bound_error": 1.0})
+    write_json(path / "samples.json", {"frechet_distance": 5.0})
     write_json(path / "projection.json", projection)
     write_json(path / "export.json", {"largest_relative_difference": {"encoder": {"onnx": 1e-7, "torchscript": 0.0}}})
     write_json(
         path / "provenance.json",
         {"seconds": 1.5, "images_per_second": 8.0, "device": "CPU", "dataset": {"sha256": "ab"}},
     )
+
+
+def write_references(path):
+    """Of two latent sizes; the number tells what it was measured of."""
+
+    def measures(value):
+        return {"probe_accuracy": value, "knn_accuracy": value + 0.01, "silhouette": value + 0.02}
+
+    pca = {"2": measures(0.2), "5": measures(0.5)}
+    write_json(path / "pixels.json", {"pixels": measures(0.9), "pca": pca, "spectrum": [3 * np.exp(2), 3.0, 1.0]})
+    classifier = {"frechet_floor": 1.0, "frechet_ceiling": 100.0, "classifier_accuracy": 0.99}
+    write_json(path / "classifier.json", classifier)
+    for i, encoder in enumerate(("DNN1", "CNN1")):
+        untrained = {size: {seed: measures(i + int(size) / 100 + int(seed) / 10) for seed in "01"} for size in "25"}
+        write_json(path / "untrained" / f"{encoder}.json", untrained)
 
 
 @pytest.fixture
@@ -51,7 +67,20 @@ def rows(tmp_path):
         for seed in (0, 1):
             status = "diverged" if (i, seed) in ((0, 1), (1, 0), (1, 1)) else "ok"
             write_model(tmp_path, spec, seed, 200.0 - 10 * i + seed, 0.2 * i, status)
-    return ranking.table(tmp_path, SPECS, [0, 1], EVALUATION)
+    write_references(tmp_path / "references")
+    return ranking.table(tmp_path, tmp_path / "references", SPECS, [0, 1], EVALUATION)
+
+
+def test_a_model_stands_beside_what_it_is_held_against(rows):
+    row = rows.set_index(["label", "seed"]).loc[("L5_CNN1_DNN1", 1)]
+    assert row["probe_accuracy"] == 0.8
+    assert row["probe_accuracy_pixels"] == 0.9
+    assert row["knn_accuracy_pca"] == 0.51
+    assert row["silhouette_untrained"] == pytest.approx(1 + 0.05 + 0.1 + 0.02)
+    assert row[["frechet_floor", "frechet_distance", "frechet_ceiling"]].tolist() == [1, 5, 100]
+    # The effective beta is 3: one direction is above it, by a factor of e².
+    assert row["linear_kld"] == pytest.approx(1)
+    assert row["linear_active_units"] == 1
 
 
 def test_one_row_per_model_best_first_and_diverged_last(rows):
@@ -138,8 +167,9 @@ def test_counts_add_up(reconstructions, fraction):
 
 
 def test_a_model_without_results_is_named(tmp_path):
+    write_references(tmp_path)
     with pytest.raises(UserError, match=r"L2_DNN1_DNN1/seed0/metrics\.json: no such file"):
-        ranking.table(tmp_path, [Spec.parse("L2_DNN1_DNN1")], [0], EVALUATION)
+        ranking.table(tmp_path, tmp_path, [Spec.parse("L2_DNN1_DNN1")], [0], EVALUATION)
 
 
 def test_the_leaderboard_has_every_model_and_says_when_labels_are_missing(rows):

@@ -59,7 +59,23 @@ PLUMBING = {"vae", "vae.errors", "vae.files"}  # how to write a file is no reaso
 
 @pytest.mark.parametrize(
     "stage",
-    ["data", "study", "train", "likelihood", "export", "encode", "project", "rank", "figure", "leaderboard", "claims"],
+    [
+        "data",
+        "study",
+        "pixels",
+        "untrained",
+        "classifier",
+        "train",
+        "likelihood",
+        "export",
+        "encode",
+        "project",
+        "sample",
+        "rank",
+        "figure",
+        "leaderboard",
+        "claims",
+    ],
 )
 def test_each_rule_depends_on_the_package_files_its_stage_imports(stage):
     (run,) = (
@@ -71,7 +87,7 @@ def test_each_rule_depends_on_the_package_files_its_stage_imports(stage):
         text
         for file in (ROOT / "workflow/rules").glob("*.smk")
         for text in file.read_text().split("\nrule ")
-        if text.startswith(f"{stage}:")
+        if text.removeprefix("rule ").startswith(f"{stage}:")
     )
     listed = re.findall(r'"((?:vae|export)/\w+)"', re.search(r"code=code\((.*?)\)", rule, re.S)[1])
     assert {name.replace("/", ".") for name in listed} == closure(imports(run)) - PLUMBING

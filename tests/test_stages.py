@@ -9,14 +9,15 @@ from vae import figures, grid, ranking
 from vae.cli import main
 
 
-def study(root, **changes):
-    """Run every stage on small colour images without labels; returns the folder with all that came out."""
+def study(root, labels=None, **changes):
+    """Run every stage on small colour images, without labels if none are given; returns the folder with all of it."""
     rng = np.random.default_rng(0)
     hue = rng.integers(0, 256, (90, 3, 1, 1))
     images = (hue * np.linspace(0.2, 1, 32)).repeat(32, axis=2).astype(np.uint8)
-    np.savez(root / "own.npz", train_images=images[:60], test_images=images[60:])
+    labels = {} if labels is None else {"train_labels": labels[:60], "test_labels": labels[60:]}
+    np.savez(root / "own.npz", train_images=images[:60], test_images=images[60:], **labels)
     config = {
-        "dataset": {"name": "own", "path": str(root / "own.npz")},
+        "dataset": {"name": "own", "path": str(root / "own.npz"), "binarise": False},
         "grid": {"latent_sizes": [1, 3], "encoders": ["DNN1", "CNN5"], "decoders": ["DNN1", "CNN5"]},
         "networks": {"hidden_units": 16, "base_channels": 2},
         "objective": {"likelihood": "gaussian", "sigma": 0.1, "beta": 1.0, "reduction": "sum"},
@@ -35,14 +36,20 @@ def study(root, **changes):
         assert main([stage, "--log", str(root / "log"), *map(str, arguments)]) == 0, (root / "log").read_text()
 
     given, data = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
-    tables = ["--table", root / "models.csv", "--models", root / "models"]
+    tables = ["--table", root / "models.csv", "--models", root / "models", "--references", root / "references"]
+    held = ["--images", 20, "--probe-images", 30]
     vae("data", *given, root / "dataset.npz")
     vae("study", *given, *data, root / "merged.yaml")
+    vae("pixels", *given, *data, *held, root / "references/pixels.json")
+    for encoder in config["grid"]["encoders"]:
+        vae("untrained", *given, *data, *held, encoder, root / f"references/untrained/{encoder}.json")
+    vae("classifier", *data, "--samples", 20, root / "references/classifier.npz")
     vae("train", *given, *data, *models)
     vae("likelihood", *data, "--samples", 3, "--images", 20, *models)
     vae("export", *data, *models)
-    vae("encode", *data, *models)
+    vae("encode", *data, "--probe-images", 30, *models)
     vae("project", *data, *models)
+    vae("sample", *data, "--samples", 20, "--classifier", root / "references/classifier.npz", *models)
     vae("rank", *given, *tables, "--counts", root / "counts.csv")
     for name in figures.FIGURES:
         vae("figure", *data, *tables, name, root / f"{name}.png", root / f"{name}.pdf")
@@ -65,9 +72,24 @@ def test_colour_images_without_labels_go_all_the_way(colour):
     assert rows["likelihood_bound"].notna().all()
     np.testing.assert_allclose(rows["mutual_information_ceiling"], np.log(30))
     assert (rows["mutual_information"] <= rows["mutual_information_ceiling"]).all()
-    assert rows[["silhouette", "knn_accuracy"]].isna().all(axis=None)
+    for name in ("silhouette", "knn_accuracy", "probe_accuracy_pca", "frechet_distance", "classifier_accuracy"):
+        assert rows[name].isna().all()
+    assert (rows["linear_kld"] > 0).all()
     assert (rows["export_difference"] < 1e-4).all()
     assert "has no labels" in (colour / "leaderboard.html").read_text()
+
+
+def test_labelled_images_that_are_binarised_have_every_measure(tmp_path):
+    labels = np.arange(90) % 3
+    study(
+        tmp_path, labels, dataset={"binarise": True}, objective={"likelihood": "bernoulli"}, grid={"latent_sizes": [3]}
+    )
+    rows = ranking.read(tmp_path / "models.csv")
+    assert not rows.isna().any(axis=None)
+    assert (rows["frechet_floor"] < rows["frechet_ceiling"]).all()
+    with np.load(tmp_path / "dataset.npz") as dataset:
+        assert np.unique(dataset["test_images"]).tolist() == [0, 255]
+        assert np.unique(dataset["train_images"]).size > 2
 
 
 def test_latents_are_those_of_the_exported_encoder(colour):

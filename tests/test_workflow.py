@@ -23,7 +23,7 @@ LABELS = [
 MODEL_FILES = {
     "weights.safetensors", "metrics.json", "history.csv", "provenance.json",
     "likelihood.json", "encoder.ts", "decoder.ts", "encoder.onnx", "decoder.onnx", "export.json",
-    "latents.npz", "examples.npz", "projection.npz", "projection.json",
+    "latents.npz", "examples.npz", "projection.npz", "projection.json", "samples.json",
 }  # fmt: skip
 
 

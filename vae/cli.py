@@ -69,6 +69,67 @@ def run_study(args: argparse.Namespace) -> None:
     write_text(args.output, yaml.safe_dump(config, sort_keys=False))
 
 
+def run_classifier(args: argparse.Namespace) -> None:
+    """Train a classifier of the dataset, in whose features samples are compared with images."""
+    import numpy as np
+    import torch
+
+    from export.graphs import export_features
+    from vae import classifier, data, frechet
+    from vae.files import write_json, write_npz
+
+    torch.set_num_threads(args.threads)
+    dataset = data.saved(args.dataset)
+    if dataset.train_labels is None:
+        write_npz(args.output)
+        write_json(args.output.with_suffix(".json"), {"classifier_accuracy": None})
+        return
+    train, test = dataset.seen(np.arange(len(dataset.train_images))), dataset.test_images
+    model = classifier.train(train, dataset.train_labels)
+    moments = frechet.moments(classifier.features(model, test))
+    mean_image = np.rint(dataset.train_images.mean(0, keepdims=True)).astype(np.uint8)
+    others = {"frechet_floor": train[data.draw(len(train), args.samples)], "frechet_ceiling": mean_image.repeat(2, 0)}
+    numbers = {
+        name: frechet.distance(*frechet.moments(classifier.features(model, images)), *moments)
+        for name, images in others.items()
+    }
+    numbers["classifier_accuracy"] = classifier.accuracy(model, test, dataset.test_labels)
+    log.info("classifier: %s", numbers)
+    graph = np.frombuffer(export_features(model.features, test), np.uint8)
+    write_npz(args.output, graph=graph, mean=moments[0], covariance=moments[1])
+    write_json(args.output.with_suffix(".json"), numbers)
+
+
+def run_pixels(args: argparse.Namespace) -> None:
+    """Measure what models are held against: the classes in raw pixels and their components, and the linear theory."""
+    from vae import data, linear, references
+    from vae.files import read_config, write_json
+
+    config, dataset = read_config(args.config), data.saved(args.dataset)
+    held = references.Held(dataset, args.probe_images, args.images)
+    numbers = references.pixels(held, config["grid"]["latent_sizes"])
+    objective = config["objective"]
+    spectrum = linear.spectrum(dataset.train_images, objective["likelihood"], objective["sigma"])
+    write_json(args.output, numbers | {"spectrum": spectrum.tolist()})
+
+
+def run_untrained(args: argparse.Namespace) -> None:
+    """Measure the classes in the codes of an encoder before it is trained."""
+    import torch
+
+    from vae import data, references
+    from vae.files import read_config, write_json
+    from vae.grid import Network
+    from vae.networks import Widths
+
+    torch.set_num_threads(args.threads)
+    config = read_config(args.config)
+    held = references.Held(data.saved(args.dataset), args.probe_images, args.images)
+    sizes, seeds = config["grid"]["latent_sizes"], config["training"]["seeds"]
+    widths = Widths(**config["networks"])
+    write_json(args.output, references.untrained(held, Network.parse(args.encoder), sizes, seeds, widths))
+
+
 def run_train(args: argparse.Namespace) -> None:
     """Train models; on a GPU those of one encoder and decoder together."""
     import torch
@@ -79,8 +140,8 @@ def run_train(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     config = read_config(args.config)
-    dataset, facts = data.read(args.dataset), read_json(args.dataset.with_suffix(".json"))
-    recipe, chosen = training.Recipe.of(config, facts["binarised"]), device.pick(config["device"])
+    dataset, facts = data.saved(args.dataset), read_json(args.dataset.with_suffix(".json"))
+    recipe, chosen = training.Recipe.of(config, dataset.binarised), device.pick(config["device"])
     device.set_arithmetic(recipe.training.precision)
     images = torch.from_numpy(training.subset(dataset.train_images, recipe.training.images))
     test_images = torch.from_numpy(dataset.test_images)
@@ -131,16 +192,20 @@ def run_likelihood(args: argparse.Namespace) -> None:
 
 
 def run_encode(args: argparse.Namespace) -> None:
-    """Compute the test set's latents and a few example images with the exported models."""
+    """Compute latents of the test set and of training images, and a few example images, with the exported models."""
     from export import runtime
     from vae import data
     from vae.files import write_npz
     from vae.grid import parse_folder
 
-    dataset = data.read(args.dataset)
+    dataset = data.saved(args.dataset)
+    indices = data.draw(len(dataset.train_images), args.probe_images)
+    train_images = dataset.seen(indices)
     for folder in args.models:
+        train_mean, _ = runtime.encode(folder, train_images, args.threads)
         mean, log_variance = runtime.encode(folder, dataset.test_images, args.threads)
-        write_npz(folder / "latents.npz", mean=mean, log_variance=log_variance)
+        train = {"train_mean": train_mean, "train_indices": indices}
+        write_npz(folder / "latents.npz", mean=mean, log_variance=log_variance, **train)
         seed = parse_folder(folder)[1]
         examples = runtime.examples(folder, mean, log_variance, dataset.test_labels, seed, args.threads)
         write_npz(folder / "examples.npz", **examples)
@@ -151,21 +216,49 @@ def run_project(args: argparse.Namespace) -> None:
     """Project latents on their principal components, and measure what they say of image and class."""
     import numpy as np
 
-    from vae import data, information, projection
+    from vae import data, information, probes, projection
     from vae.files import write_json, write_npz
     from vae.grid import parse_folder
 
-    labels = data.read(args.dataset).test_labels
+    dataset = data.read(args.dataset)
+    chosen = data.draw(len(dataset.test_images), args.images)
     for folder in args.models:
         with np.load(folder / "latents.npz", allow_pickle=False) as latents:
             mean, log_variance = latents["mean"], latents["log_variance"]
+            train_mean, indices = latents["train_mean"], latents["train_indices"]
         components, ratio = projection.project(mean)
-        chosen = data.draw(len(mean), args.images)
-        numbers = projection.separability(mean, labels, args.images)
+        labels = (None, None)
+        if dataset.train_labels is not None:
+            labels = dataset.train_labels[indices], dataset.test_labels[chosen]
+        numbers = probes.measure(train_mean, labels[0], mean[chosen], labels[1])
         numbers |= information.measure(mean[chosen], log_variance[chosen], parse_folder(folder)[1])
         write_npz(folder / "projection.npz", components=components, explained_variance_ratio=ratio)
         write_json(folder / "projection.json", {"explained_variance_ratio": ratio.tolist(), **numbers})
         log.info("%s: %s", folder, numbers)
+
+
+def run_sample(args: argparse.Namespace) -> None:
+    """Compare draws from the prior, decoded by the exported decoders, with the test images."""
+    import numpy as np
+
+    from export import runtime
+    from vae import data, frechet
+    from vae.files import write_json
+    from vae.grid import parse_folder
+
+    binarised, session = data.saved(args.dataset).binarised, None
+    with np.load(args.classifier, allow_pickle=False) as classifier:
+        if "graph" in classifier:
+            session = runtime.open_session(classifier["graph"].tobytes(), args.threads)
+            moments = classifier["mean"], classifier["covariance"]
+    for folder in args.models:
+        found = None
+        if session:
+            images = runtime.prior_samples(folder, args.samples, parse_folder(folder)[1], args.threads)
+            (features,) = runtime.run(session, data.binarise(images) if binarised else images)
+            found = frechet.distance(*frechet.moments(features), *moments)
+        write_json(folder / "samples.json", {"samples": args.samples, "frechet_distance": found})
+        log.info("%s: Fréchet distance %s", folder, found)
 
 
 def run_rank(args: argparse.Namespace) -> None:
@@ -175,7 +268,8 @@ def run_rank(args: argparse.Namespace) -> None:
     from vae.grid import expand
 
     config = read_config(args.config)
-    rows = ranking.table(args.models, expand(config["grid"]), config["training"]["seeds"], config["evaluation"])
+    specs, seeds = expand(config["grid"]), config["training"]["seeds"]
+    rows = ranking.table(args.models, args.references, specs, seeds, config["evaluation"])
     write_text(args.table, rows.to_csv(index=False))
     write_text(args.counts, ranking.counts(ranking.by_architecture(rows), 1 / 4).to_csv(index=False))
 
@@ -219,22 +313,36 @@ def _parser() -> argparse.ArgumentParser:
             "help": "how many jobs may share a GPU, $VAE_JOBS_PER_GPU or 1 if not given; others wait for a free one",
         },
         "--images": {"type": int, "help": "how many test images to measure on; all if not given"},
+        "--probe-images": {"type": int, "help": "how many training images probes are fitted on; all if not given"},
+        "--samples": {"type": int, "required": True, "help": "draws from the prior; of `likelihood`, codes per image"},
         "--table": {"required": True, "type": Path, "help": "models.csv"},
         "models": {"nargs": "+", "type": Path, "help": "folders of models, <anything>/<label>/seed<k>"},
         "--models": {"required": True, "type": Path, "help": "the folder that holds all models"},
+        "--references": {"required": True, "type": Path, "help": "the folder that holds what models are held against"},
+        "encoder": {"help": "an encoder, such as CNN2"},
         "output": {"type": Path, "help": "the file to write"},
     }
     stages = {
         "data": (run_data, ["--config", "output"]),
         "study": (run_study, ["--config", "--dataset", "output"]),
+        "classifier": (run_classifier, ["--dataset", "--threads", "--samples", "output"]),
+        "pixels": (run_pixels, ["--config", "--dataset", "--images", "--probe-images", "output"]),
+        "untrained": (
+            run_untrained,
+            ["--config", "--dataset", "--threads", "--images", "--probe-images", "encoder", "output"],
+        ),
         "train": (run_train, ["--config", "--dataset", "--threads", "--jobs-per-gpu", "models"]),
-        "likelihood": (run_likelihood, ["--dataset", "--threads", "--jobs-per-gpu", "--images", "models"]),
+        "likelihood": (
+            run_likelihood,
+            ["--dataset", "--threads", "--jobs-per-gpu", "--images", "--samples", "models"],
+        ),
         "export": (run_export, ["--dataset", "--threads", "models"]),
-        "encode": (run_encode, ["--dataset", "--threads", "models"]),
+        "encode": (run_encode, ["--dataset", "--threads", "--probe-images", "models"]),
         "project": (run_project, ["--dataset", "--images", "models"]),
-        "rank": (run_rank, ["--config", "--models", "--table"]),
+        "sample": (run_sample, ["--dataset", "--threads", "--samples", "models"]),
+        "rank": (run_rank, ["--config", "--models", "--references", "--table"]),
         "claims": (run_claims, ["--table", "output"]),
-        "figure": (run_figure, ["--table", "--models", "--dataset"]),
+        "figure": (run_figure, ["--table", "--models", "--references", "--dataset"]),
         "leaderboard": (run_leaderboard, ["--table", "--dataset", "output"]),
     }
     parser = argparse.ArgumentParser(prog="vae", description="The stages of a study of VAE architectures.")
@@ -253,8 +361,9 @@ def _parser() -> argparse.ArgumentParser:
                 help="memory to train in, of the device; what is free if not given",
             )
         if name == "likelihood":
-            command.add_argument("--samples", type=int, default=50, help="codes per image")
             command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        if name == "sample":
+            command.add_argument("--classifier", type=Path, required=True, help="what `classifier` has written")
         if name == "rank":
             command.add_argument("--counts", required=True, type=Path, help="the table of counts to write")
         if name == "claims":

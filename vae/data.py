@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from vae.errors import UserError
-from vae.files import write_json, write_npz
+from vae.files import read_json, write_json, write_npz
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,11 @@ class Dataset:
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays that exist, by the names in `PARTS`."""
         return {part: array for part in PARTS if (array := getattr(self, part)) is not None}
+
+    def seen(self, chosen: np.ndarray) -> np.ndarray:
+        """Training images of these indices as models see them; where they are binarised, one draw of them."""
+        images = self.train_images[chosen]
+        return binarise(images) if self.binarised else images
 
     @property
     def sha256(self) -> str:
@@ -106,6 +111,12 @@ def save(dataset: Dataset, path: str | Path) -> None:
             "sha256": dataset.sha256,
         },
     )
+
+
+def saved(path: str | Path) -> Dataset:
+    """What `save` wrote; UserError where it is missing or unsound."""
+    facts = read_json(Path(path).with_suffix(".json"))
+    return replace(read(path, facts["name"]), source=facts["source"], binarised=facts["binarised"])
 
 
 def load(config: dict) -> Dataset:

@@ -6,34 +6,75 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vae import linear
 from vae.errors import UserError
 from vae.files import read_json
 from vae.grid import Network, Spec, folder
 
+SIDES = ("encoder", "decoder")
+# Measures of the class in a code, each also had of the pixels, of their components, and of the untrained encoder.
+READ = ("probe_accuracy", "knn_accuracy", "silhouette")
 
-def table(models: Path, specs: list[Spec], seeds: list[int], evaluation: dict) -> pd.DataFrame:
+
+def table(models: Path, references: Path, specs: list[Spec], seeds: list[int], evaluation: dict) -> pd.DataFrame:
     """One row per model, ranked by reconstruction from best to worst; diverged models come last.
 
-    `evaluation` has the thresholds `collapsed_below` (nats of KLD per image) and `active_above` (variance of the
-    posterior's mean over the images).
+    `references` is the folder of what models are held against. `evaluation` has the thresholds `collapsed_below` (nats
+    of KLD per image) and `active_above` (variance of the posterior's mean over the images).
     """
-    rows = pd.DataFrame([_row(folder(models, spec, seed), spec, seed, evaluation) for spec in specs for seed in seeds])
+    known = References(references, specs)
+    rows = pd.DataFrame(
+        [_row(folder(models, spec, seed), spec, seed, evaluation, known) for spec in specs for seed in seeds]
+    )
     # Stable: ties keep the order of the grid.
     rows = rows.iloc[np.lexsort((rows["reconstruction"].fillna(np.inf), rows["status"] != "ok"))].reset_index(drop=True)
     rows.insert(0, "rank", rows.index + 1)
     return rows
 
 
-def _row(path: Path, spec: Spec, seed: int, evaluation: dict) -> dict:
-    metrics, projection, exported, provenance, likelihood = (
-        read_json(path / f"{name}.json") for name in ("metrics", "projection", "export", "provenance", "likelihood")
-    )
+class References:
+    """What the stages `pixels`, `untrained` and `classifier` have measured, as columns of the table."""
+
+    def __init__(self, folder: Path, specs: list[Spec]):
+        self.pixels = read_json(folder / "pixels.json")
+        self.classifier = read_json(folder / "classifier.json")
+        encoders = dict.fromkeys(str(spec.encoder) for spec in specs)
+        self.untrained = {name: read_json(folder / "untrained" / f"{name}.json") for name in encoders}
+
+    def of(self, spec: Spec, seed: int, effective_beta: float) -> dict:
+        """The columns of a model."""
+        size = str(spec.latent_size)
+        kinds = {
+            "pixels": self.pixels["pixels"],
+            "pca": self.pixels["pca"][size],
+            "untrained": self.untrained[str(spec.encoder)][size][str(seed)],
+        }
+        theory = linear.kld_per_dimension(np.array(self.pixels["spectrum"]), effective_beta, spec.latent_size)
+        return {
+            **{f"{name}_{kind}": measures[name] for name in READ for kind, measures in kinds.items()},
+            **{name: self.classifier.get(name) for name in ("frechet_floor", "frechet_ceiling", "classifier_accuracy")},
+            "linear_kld": theory.sum(),
+            "linear_active_units": int((theory > 0).sum()),
+        }
+
+
+def _row(path: Path, spec: Spec, seed: int, evaluation: dict, references: References) -> dict:
+    names = ("metrics", "projection", "export", "provenance", "likelihood", "samples")
+    found = {name: read_json(path / f"{name}.json") for name in names}
+    metrics, projection, provenance = found["metrics"], found["projection"], found["provenance"]
     ok = metrics["status"] == "ok"
-    losses = {
-        name: metrics[name] if ok else None for name in ("reconstruction", "kld", "elbo", "reconstruction_per_pixel")
-    }
-    differences = [value for side in exported["largest_relative_difference"].values() for value in side.values()]
+    differences = [v for side in found["export"]["largest_relative_difference"].values() for v in side.values()]
     explained = projection["explained_variance_ratio"]
+    measured = {
+        **{name: metrics[name] for name in ("reconstruction", "kld", "elbo", "reconstruction_per_pixel")},
+        **{name: found["likelihood"][name] for name in ("likelihood_bound", "likelihood_bound_error")},
+        "collapsed": ok and metrics["kld"] < evaluation["collapsed_below"],
+        "active_units": ok and sum(v > evaluation["active_above"] for v in metrics["mean_variance_per_dimension"]),
+        **{name: projection[name] for name in READ},
+        "mutual_information": projection["mutual_information"],
+        "explained_variance_2": sum(explained[:2]) if explained else None,
+        "frechet_distance": found["samples"]["frechet_distance"],
+    }
     return {
         "label": str(spec),
         "latent_size": spec.latent_size,
@@ -41,24 +82,14 @@ def _row(path: Path, spec: Spec, seed: int, evaluation: dict) -> dict:
         "decoder": str(spec.decoder),
         "seed": seed,
         "status": metrics["status"],
-        **losses,
-        **{name: likelihood[name] if ok else None for name in ("likelihood_bound", "likelihood_bound_error")},
-        "collapsed": losses["kld"] < evaluation["collapsed_below"] if ok else None,
+        # Of a model that diverged, nothing that is measured means anything.
+        **{name: value if ok else None for name, value in measured.items()},
         "collapsed_below": evaluation["collapsed_below"],
-        "active_units": sum(v > evaluation["active_above"] for v in metrics["mean_variance_per_dimension"])
-        if ok
-        else None,
-        "effective_beta": metrics["effective_beta"],
-        "encoder_parameters": metrics["encoder_parameters"],
-        "decoder_parameters": metrics["decoder_parameters"],
-        "encoder_flops": metrics["encoder_flops"],
-        "decoder_flops": metrics["decoder_flops"],
-        "mean_image_reconstruction": metrics["mean_image_reconstruction"],
-        "explained_variance_2": sum(explained[:2]) if ok and explained else None,
-        "silhouette": projection["silhouette"] if ok else None,
-        "knn_accuracy": projection["knn_accuracy"] if ok else None,
-        "mutual_information": projection["mutual_information"] if ok else None,
         "mutual_information_ceiling": projection["mutual_information_ceiling"],
+        "mean_image_reconstruction": metrics["mean_image_reconstruction"],
+        **references.of(spec, seed, metrics["effective_beta"]),
+        "effective_beta": metrics["effective_beta"],
+        **{f"{side}_{what}": metrics[f"{side}_{what}"] for what in ("parameters", "flops") for side in SIDES},
         "export_difference": max(differences, default=None),
         "epochs": metrics["epochs"],
         "seconds": provenance["seconds"],

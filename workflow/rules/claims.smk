@@ -2,7 +2,7 @@
 rule claims:
     input:
         table="results/tables/models.csv",
-        code=code("vae/claims", "vae/ranking", "vae/grid"),
+        code=code("vae/claims", "vae/ranking", "vae/linear", "vae/grid"),
     output:
         table="results/tables/claims.csv",
         page=report(

@@ -38,7 +38,15 @@ def checked_study():
 
 config, SPECS = checked_study()
 SEEDS = config["training"]["seeds"]
+ENCODERS = config["grid"]["encoders"]
 MODELS = [str(grid.folder("results/models", spec, seed)) for spec in SPECS for seed in SEEDS]
+
+# What models are held against: the pixels, their components and the linear theory; untrained encoders; a classifier.
+REFERENCES = [
+    "results/references/pixels.json",
+    "results/references/classifier.json",
+    *(f"results/references/untrained/{encoder}.json" for encoder in ENCODERS),
+]
 
 # Every figure, by the report's category and in the order of the report.
 CATEGORIES = {
@@ -118,12 +126,13 @@ def own_files():
     return [str(path)] if path.is_file() else sorted(str(file) for file in path.glob("*[-.]idx?-ubyte*"))
 
 
-def images_of(key):
+def images_of(key, option="--images"):
     """The option that says how many images something is measured on, none for all."""
     count = config["evaluation"][key]
-    return f"--images {count}" if count else ""
+    return f"{option} {count}" if count else ""
 
 
-def as_json(*keys):
+def as_json(*keys, **parts):
     """The part of the config that a stage depends on: changing it, and nothing else of the config, runs it again."""
-    return json.dumps({key: config[key] for key in keys})
+    whole = {key: config[key] for key in keys}
+    return json.dumps(whole | {key: {part: config[key][part]} for key, part in parts.items()})

@@ -1,4 +1,4 @@
-# encoder.onnx, decoder.onnx → latents of the test set, and a few example images
+# encoder.onnx, decoder.onnx → latents of the test set and of training images, and a few example images
 rule encode:
     input:
         encoder=of_job("encoder.onnx"),
@@ -17,5 +17,6 @@ rule encode:
     threads: config["threads"]
     params:
         models=job_models,
+        images=images_of("probe_images", "--probe-images"),
     shell:
-        "python -m vae encode --dataset {input.dataset} --threads {threads} --log {log} {params.models}"
+        "python -m vae encode --dataset {input.dataset} {params.images} --threads {threads} --log {log} {params.models}"

@@ -3,8 +3,9 @@ rule figure:
     input:
         table="results/tables/models.csv",
         dataset="results/data/dataset.npz",
+        pixels="results/references/pixels.json",
         drawn=lambda wildcards: of_all(DRAWN_FROM[wildcards.figure]) if wildcards.figure in DRAWN_FROM else [],
-        code=code("vae/figures", "vae/ranking", "vae/grid", "vae/data"),
+        code=code("vae/figures", "vae/ranking", "vae/linear", "vae/grid", "vae/data"),
     output:
         png=report(
             "results/figures/{figure}.png",
@@ -20,5 +21,5 @@ rule figure:
     conda:
         ENVIRONMENT
     shell:
-        "python -m vae figure --table {input.table} --models results/models --dataset {input.dataset} --log {log}"
+        "python -m vae figure --table {input.table} --models results/models --references results/references --dataset {input.dataset} --log {log}"
         " {wildcards.figure} {output.png} {output.pdf}"

@@ -3,7 +3,7 @@ rule project:
     input:
         latents=of_job("latents.npz"),
         dataset="results/data/dataset.npz",
-        code=code("vae/projection", "vae/information", "vae/data", "vae/grid"),
+        code=code("vae/projection", "vae/probes", "vae/information", "vae/data", "vae/grid"),
     output:
         components=of_job("projection.npz"),
         numbers=of_job("projection.json"),

@@ -7,7 +7,9 @@ rule rank:
         exports=of_all("export.json"),
         projections=of_all("projection.json"),
         likelihoods=of_all("likelihood.json"),
-        code=code("vae/ranking", "vae/grid"),
+        samples=of_all("samples.json"),
+        references=REFERENCES,
+        code=code("vae/ranking", "vae/linear", "vae/grid"),
     output:
         models="results/tables/models.csv",
         counts="results/tables/counts.csv",
@@ -18,5 +20,5 @@ rule rank:
     conda:
         ENVIRONMENT
     shell:
-        "python -m vae rank --config {input.config} --models results/models --table {output.models}"
+        "python -m vae rank --config {input.config} --models results/models --references results/references --table {output.models}"
         " --counts {output.counts} --log {log}"

@@ -4,7 +4,7 @@ rule leaderboard:
         table="results/tables/models.csv",
         dataset="results/data/dataset.npz",
         facts="results/data/dataset.json",
-        code=code("vae/leaderboard", "vae/ranking", "vae/grid"),
+        code=code("vae/leaderboard", "vae/ranking", "vae/linear", "vae/grid"),
     output:
         page=report(
             "results/leaderboard.html",
