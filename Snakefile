@@ -38,6 +38,7 @@ rule all:
         "results/tables/models.csv",
         "results/tables/counts.csv",
         "results/tables/claims.csv",
+        "results/tables/effects.csv",
         "results/claims.html",
         "results/leaderboard.html",
         expand("results/figures/{figure}.{format}", figure=FIGURES, format=["png", "pdf"]),

@@ -9,7 +9,6 @@ their means over seeds; models that diverged are left out.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from math import ceil
 
 import numpy as np
@@ -52,12 +51,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence, its statistic in words, the figure that shows it, the statistic, and its p-value where one is had."""
+    """What the paper says, what the statistic means, the figure that shows it, what is found in plain words.
+
+    Then the statistic, and its p-value where one is had.
+    """
 
     name: str
     sentence: str
     meaning: str
     figure: str
+    finding: Callable[[Sample], str]
     statistic: Callable[[Sample], float]
     p: Callable[[Sample], float] | None = None
 
@@ -65,11 +68,17 @@ class Claim:
 CLAIMS: list[Claim] = []
 
 
-def claim(name: str, sentence: str, meaning: str, figure: str, p: Callable[[Sample], float] | None = None):
-    """Register a function as the statistic of a claim."""
+def claim(
+    sentence: str,
+    meaning: str,
+    figure: str,
+    finding: Callable[[Sample], str],
+    p: Callable[[Sample], float] | None = None,
+):
+    """Register a function as the statistic of the claim that bears its name."""
 
     def register(statistic: Callable[[Sample], float]) -> Callable[[Sample], float]:
-        CLAIMS.append(Claim(name, sentence, meaning, figure, statistic, p))
+        CLAIMS.append(Claim(statistic.__name__, sentence, meaning, figure, finding, statistic, p))
         return statistic
 
     return register
@@ -114,11 +123,24 @@ def _enriched(sample: Sample, chosen: np.ndarray, comparisons: int = 1) -> float
     return min(1.0, comparisons * float(stats.fisher_exact(table, alternative="greater").pvalue))
 
 
+def _of_each(sample: Sample, networks: np.ndarray) -> str:
+    """How many models of each network are in the top, the most frequent first."""
+    top = sample.top
+    counts = {name: (top[networks == name].sum(), (networks == name).sum()) for name in np.unique(networks)}
+    ordered = sorted(counts, key=lambda name: -counts[name][0] / counts[name][1])
+    return "In the top: " + ", ".join(f"{counts[name][0]} of {counts[name][1]} {name}" for name in ordered) + "."
+
+
+def _by_latent_size(sample: Sample, values: np.ndarray) -> str:
+    sizes = np.unique(sample.latent_size)
+    return ", ".join(f"{_mean(values[sample.latent_size == size]):.0%} at {size}" for size in sizes) + "."
+
+
 @claim(
-    "collapse",
     "Nearly half of the models collapse.",
     "how far inside a third to three fifths the share of collapsed ones lies",
-    "kld_ranked",
+    "collapse_atlas",
+    lambda sample: f"{sample.collapsed.sum()} of {len(sample.collapsed)} architectures collapse.",
 )
 def collapse(sample: Sample) -> float:
     share, (low, high) = sample.collapsed.mean(), NEARLY_HALF
@@ -126,10 +148,10 @@ def collapse(sample: Sample) -> float:
 
 
 @claim(
-    "collapse_and_reconstruction",
     "Models that code less reconstruct worse.",
     "rank correlation of KLD and reconstruction loss, with its sign turned",
     "reconstruction_ranked",
+    lambda sample: f"Over all models, KLD and loss correlate by {_rank_correlation(sample.kld, sample.score):+.2f}.",
     lambda sample: _rank_correlation_p(sample.kld, sample.score),
 )
 def collapse_and_reconstruction(sample: Sample) -> float:
@@ -137,10 +159,10 @@ def collapse_and_reconstruction(sample: Sample) -> float:
 
 
 @claim(
-    "kld_in_the_top",
     "Among the best, more KLD goes with better reconstruction.",
     "the same rank correlation within the top",
     "reconstruction_top_quartile",
+    lambda sample: f"Within the top {sample.top.sum()}, KLD and loss correlate by {-kld_in_the_top(sample):+.2f}.",
     lambda sample: _rank_correlation_p(sample.kld[sample.top], sample.score[sample.top]),
 )
 def kld_in_the_top(sample: Sample) -> float:
@@ -156,10 +178,10 @@ def _against_collapsed(sample: Sample) -> tuple[float, float]:
 
 
 @claim(
-    "collapsed_are_beaten",
     "Models with KLD beat collapsed ones.",
     "probability that one that is not collapsed beats one that is, less one half",
     "reconstruction_ranked",
+    lambda sample: f"One that is not collapsed beats one that is in {_against_collapsed(sample)[0]:.0%} of all pairs.",
     lambda sample: _against_collapsed(sample)[1],
 )
 def collapsed_are_beaten(sample: Sample) -> float:
@@ -176,10 +198,10 @@ def _lead(sample: Sample, encoder: str, without: tuple[str, ...] = ()) -> float:
 
 
 @claim(
-    "simple_dense_encoders",
     "One-layer dense encoders are the most frequent in the top.",
     "share of DNN1 encoders that are in the top, less that of the next encoder",
     "top_quartile_counts",
+    lambda sample: _of_each(sample, sample.encoder),
     lambda sample: _enriched(sample, sample.encoder == "DNN1", len(np.unique(sample.encoder))),
 )
 def simple_dense_encoders(sample: Sample) -> float:
@@ -187,10 +209,10 @@ def simple_dense_encoders(sample: Sample) -> float:
 
 
 @claim(
-    "simple_convolutional_encoders",
     "Single-block convolutional encoders come second.",
     "share of CNN1 encoders that are in the top, less that of the next encoder but DNN1",
     "top_quartile_counts",
+    lambda sample: _of_each(sample, sample.encoder),
     lambda sample: _enriched(sample, sample.encoder == "CNN1", len(np.unique(sample.encoder))),
 )
 def simple_convolutional_encoders(sample: Sample) -> float:
@@ -202,10 +224,10 @@ def _good_decoders(sample: Sample) -> np.ndarray:
 
 
 @claim(
-    "decoders",
     "Decoders of several convolutional blocks or one dense layer do well.",
     "share of them that is in the top, less that of other decoders",
     "top_quartile_counts",
+    lambda sample: _of_each(sample, sample.decoder),
     lambda sample: _enriched(sample, _good_decoders(sample)),
 )
 def decoders(sample: Sample) -> float:
@@ -214,10 +236,13 @@ def decoders(sample: Sample) -> float:
 
 
 @claim(
-    "powerful_convolutional_encoders",
     "Powerful convolutional encoders do no harm.",
     "loss of CNN1 encoders less that of deeper ones, in standard deviations of the grid, plus a tenth",
     "top_quartile_counts_by_latent_size",
+    lambda sample: (
+        f"Encoders of several blocks lose {NO_HARM - powerful_convolutional_encoders(sample):+.2f} standard deviations"
+        " more than CNN1."
+    ),
 )
 def powerful_convolutional_encoders(sample: Sample) -> float:
     deep = _family(sample.encoder, "CNN", lambda depth: depth > 1)
@@ -226,10 +251,10 @@ def powerful_convolutional_encoders(sample: Sample) -> float:
 
 
 @claim(
-    "compression_degrades",
     "Compression degrades the representation.",
     "rank correlation of latent size and kNN accuracy",
     "pca_top_half",
+    lambda sample: "kNN accuracy by latent size: " + _by_latent_size(sample, sample.knn_accuracy),
     lambda sample: _rank_correlation_p(sample.latent_size, sample.knn_accuracy),
 )
 def compression_degrades(sample: Sample) -> float:
@@ -237,20 +262,23 @@ def compression_degrades(sample: Sample) -> float:
 
 
 @claim(
-    "separable_at_50",
     "Classes stay separable at latent size 50.",
     "mean kNN accuracy at latent size 50, less 0.8",
     "pca_top_quartile",
+    lambda sample: f"At latent size 50 the mean kNN accuracy is {separable_at_50(sample) + SEPARABLE:.0%}.",
 )
 def separable_at_50(sample: Sample) -> float:
     return _mean(sample.knn_accuracy[sample.latent_size == 50]) - SEPARABLE
 
 
 @claim(
-    "dense_and_compact",
     "Dense networks cope worse with compact latents than convolutional ones.",
     "loss of dense less convolutional pairs at smaller latent sizes, less that at larger, in standard deviations",
     "top_quartile_counts_by_latent_size",
+    lambda sample: (
+        f"The lead of convolutional pairs is larger by {dense_and_compact(sample):+.2f} standard deviations at small"
+        " latent sizes."
+    ),
 )
 def dense_and_compact(sample: Sample) -> float:
     dense, convolutional = (
@@ -301,8 +329,9 @@ class Replicates:
 def verdicts(rows: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Every claim under every ranking and cutoff, one row each; those of reconstruction and a quarter come first.
 
-    Columns: claim, sentence, statistic (in words), figure, ranking, cutoff, value, low, high, p, verdict,
-    architectures, seeds, and in the first row of a claim flips: where another ranking or cutoff says otherwise.
+    Columns: claim, sentence, statistic (in words), figure, ranking, cutoff, value, low, high, p, verdict, finding (in
+    plain words), architectures, seeds, and in the first row of a claim flips: where another ranking or cutoff says
+    otherwise.
     """
     replicates = Replicates(rows)
     rng = np.random.default_rng(0)
@@ -332,6 +361,7 @@ def verdicts(rows: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
                         "high": high,
                         "p": one.p(whole) if one.p and known else float("nan"),
                         "verdict": verdict(low, high),
+                        "finding": one.finding(whole) if np.isfinite(value) else "",
                     }
                 )
     table = pd.DataFrame(found)
@@ -357,50 +387,3 @@ def _interval(values: list[float]) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Claims</title>
-<style>
-body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; }}
-td, th {{ border-bottom: 1px solid #ccc; padding: .4em .8em; text-align: left; vertical-align: top; }}
-.supported {{ color: #1a7f37; }} .contradicted {{ color: #b35900; }} .undecided {{ color: #666; }}
-small {{ color: #666; }}
-</style>
-<h1>What the paper claims, and what this study finds</h1>
-<p>{summary}</p>
-<table>
-<tr><th>claim</th><th>verdict</th><th>number, and its interval</th></tr>
-{rows}
-</table>
-</html>
-"""
-
-
-def page(table: pd.DataFrame) -> str:
-    """The claims as a page: sentence, verdict and number, and under which ranking or cutoff the verdict is another."""
-    first = table[(table["ranking"] == table["ranking"].iloc[0]) & (table["cutoff"] == table["cutoff"].iloc[0])]
-    said = first["verdict"].value_counts().reindex(["supported", "contradicted", "undecided"], fill_value=0)
-    seeds = int(first["seeds"].iloc[0])
-    summary = (
-        f"Of {len(first)} claims, {said['supported']} are supported, {said['contradicted']} contradicted and"
-        f" {said['undecided']} undecided, by {first['architectures'].iloc[0]} architectures with"
-        f" {seeds} seed{'s' if seeds != 1 else ''} each. A number is positive where its claim holds; a verdict takes a"
-        " 95% interval, by bootstrap over architectures and seeds, that lies on one side of zero."
-    )
-    if seeds == 1:
-        summary += " With one seed there is no interval, and so no verdict: train more seeds."
-    return PAGE.format(summary=summary, rows="\n".join(map(_row, first.itertuples())))
-
-
-def _row(one) -> str:
-    interval = f" ({one.low:+.2f} to {one.high:+.2f})" if np.isfinite(one.low) else ""
-    value = f"{one.value:+.2f}{interval}" if np.isfinite(one.value) else "cannot be had from these models"
-    p = f", p = {one.p:.2g}" if np.isfinite(one.p) else ""
-    flips = f"<br><small>Otherwise {escape(one.flips)}.</small>" if isinstance(one.flips, str) and one.flips else ""
-    return (
-        f'<tr><td>{escape(one.sentence)}{flips}</td><td class="{one.verdict}">{one.verdict}</td>'
-        f"<td>{value}{p}<br><small>{escape(one.statistic)}; see {one.figure}</small></td></tr>"
-    )

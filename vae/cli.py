@@ -275,21 +275,34 @@ def run_rank(args: argparse.Namespace) -> None:
 
 
 def run_claims(args: argparse.Namespace) -> None:
-    """Test the paper's claims, and write the verdicts as a table and as a page."""
-    from vae import claims, ranking
+    """Test the paper's claims, and fit the linear model of effects."""
+    from vae import claims, effects, ranking
     from vae.files import write_text
 
-    found = claims.verdicts(ranking.read(args.table))
-    write_text(args.output, found.to_csv(index=False))
-    write_text(args.page, claims.page(found))
+    rows = ranking.read(args.table)
+    write_text(args.output, claims.verdicts(rows).to_csv(index=False))
+    write_text(args.effects, effects.fit(rows).to_csv(index=False))
+
+
+def run_page(args: argparse.Namespace) -> None:
+    """Write the page of claims, with the figures that show them."""
+    from vae import page, ranking
+    from vae.files import write_text
+
+    write_text(args.output, page.claims(page.read(args.claims), ranking.read(args.table), args.figures))
 
 
 def run_figure(args: argparse.Namespace) -> None:
     """Draw one figure as PNG and PDF."""
+    import numpy as np
+
     from vae import data, figures, ranking
+    from vae.files import read_json
 
     rows, dataset = ranking.read(args.table), data.read(args.dataset)
-    study = figures.Study(rows, ranking.by_architecture(rows), args.models, dataset.test_labels, dataset.test_images)
+    spectrum = np.array(read_json(args.references / "pixels.json")["spectrum"])
+    labels, test = ranking.by_architecture(rows), (dataset.test_labels, dataset.test_images)
+    study = figures.Study(rows, labels, args.models, spectrum, *test)
     figures.save(figures.FIGURES[args.name](study), args.png, args.pdf)
 
 
@@ -299,6 +312,21 @@ def run_leaderboard(args: argparse.Namespace) -> None:
     from vae.files import read_json, write_text
 
     write_text(args.output, leaderboard.page(ranking.read(args.table), read_json(args.dataset.with_suffix(".json"))))
+
+
+def run_compare(args: argparse.Namespace) -> None:
+    """Lay two studies beside each other: verdicts side by side, and the architectures whose rank shifts."""
+    from vae import compare, figures
+    from vae.files import write_text
+
+    first, second = (compare.Study.read(results) for results in (args.results_a, args.results_b))
+    verdicts, ranks = compare.verdicts(first, second), compare.ranks(first, second)
+    picture = args.output / "shifted_ranks.png"
+    figures.save(compare.shifted_ranks(ranks, first, second), picture, picture.with_suffix(".pdf"))
+    write_text(args.output / "verdicts.csv", verdicts.to_csv(index=False))
+    write_text(args.output / "ranks.csv", ranks.to_csv(index=False))
+    write_text(args.output / "compare.html", compare.write_page(verdicts, first, second, picture))
+    print(args.output / "compare.html")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -342,7 +370,9 @@ def _parser() -> argparse.ArgumentParser:
         "sample": (run_sample, ["--dataset", "--threads", "--samples", "models"]),
         "rank": (run_rank, ["--config", "--models", "--references", "--table"]),
         "claims": (run_claims, ["--table", "output"]),
+        "page": (run_page, ["--table", "output"]),
         "figure": (run_figure, ["--table", "--models", "--references", "--dataset"]),
+        "compare": (run_compare, []),
         "leaderboard": (run_leaderboard, ["--table", "--dataset", "output"]),
     }
     parser = argparse.ArgumentParser(prog="vae", description="The stages of a study of VAE architectures.")
@@ -367,7 +397,16 @@ def _parser() -> argparse.ArgumentParser:
         if name == "rank":
             command.add_argument("--counts", required=True, type=Path, help="the table of counts to write")
         if name == "claims":
-            command.add_argument("page", type=Path, help="the HTML page to write")
+            command.add_argument("effects", type=Path, help="the table of effects to write")
+        if name == "page":
+            command.add_argument("--claims", type=Path, required=True, help="claims.csv")
+            command.add_argument("figures", type=Path, nargs="*", help="figures to show, as PNG")
+        if name == "compare":
+            command.add_argument("results_a", type=Path, help="the results folder of a study")
+            command.add_argument("results_b", type=Path, help="that of another")
+            command.add_argument(
+                "--output", type=Path, default=Path("comparison"), help="folder; comparison by default"
+            )
         if name == "figure":
             command.add_argument("name", help="which figure")
             command.add_argument("png", type=Path)

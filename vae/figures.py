@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from vae import data, ranking
-from vae.files import replacing
+from vae import data, effects, linear, ranking
+from vae.files import read_json, replacing
 from vae.grid import Network, Spec, folder
 
 WIDTH, HEIGHT = 8.27, 11.69
@@ -57,11 +57,15 @@ plt.rcParams.update(
 
 @dataclass(frozen=True)
 class Study:
-    """What figures are drawn from: the table of models, the labels ranked by it, the models' folder, the test set."""
+    """What figures are drawn from: the table of models, the labels ranked by it, the models' folder, the test set.
+
+    `spectrum` is that of `vae.linear` of the training images.
+    """
 
     rows: pd.DataFrame
     labels: pd.DataFrame
     models: Path
+    spectrum: np.ndarray
     test_labels: np.ndarray | None
     test_images: np.ndarray
 
@@ -85,14 +89,16 @@ def figure(draw: Callable[[Study], list[Figure]]) -> Callable[[Study], list[Figu
     def draw_if_any(study: Study) -> list[Figure]:
         if study.labels["reconstruction"].notna().any():
             return draw(study)
-        page = plt.figure(figsize=(WIDTH, 1))
-        page.text(
-            0.5, 0.5, f"{draw.__name__}: every model diverged, there is nothing to draw", ha="center", va="center"
-        )
-        return [page]
+        return [_nothing(f"{draw.__name__}: every model diverged, there is nothing to draw")]
 
     FIGURES[draw.__name__] = draw_if_any
     return draw_if_any
+
+
+def _nothing(why: str) -> Figure:
+    page = plt.figure(figsize=(WIDTH, 1))
+    page.text(0.5, 0.5, why, ha="center", va="center")
+    return page
 
 
 def save(pages: list[Figure], png: Path, pdf: Path) -> None:
@@ -108,6 +114,141 @@ def save(pages: list[Figure], png: Path, pdf: Path) -> None:
         plt.close(page)
     with replacing(png) as partial:
         Image.fromarray(np.concatenate(images)).save(partial, optimize=True)
+
+
+@figure
+def collapse_atlas(study: Study) -> list[Figure]:
+    """Who collapses: by architecture and latent size, beside what the theory of linear VAEs says."""
+    rows = study.rows[study.rows["status"] == "ok"].sort_values(["encoder", "decoder"], key=ranking.network_order)
+    every = sorted(rows["latent_size"].unique())
+    # No more maps than can be read beside each other: the smallest, the largest, and some between.
+    sizes = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(len(every), 5)).round().astype(int))]
+    page = plt.figure(figsize=(WIDTH, 8.4))
+    maps, lines, dimensions = page.subfigures(3, 1, height_ratios=[2.9, 2.6, 2.6])
+    _collapse_maps(maps, rows, sizes)
+    _collapse_lines(lines, rows, every)
+    _kld_per_dimension(dimensions, study, rows, sizes)
+    page.suptitle("Who collapses, and what the theory of linear VAEs says of it")
+    return [page]
+
+
+def _collapse_maps(page: Figure, rows: pd.DataFrame, sizes: list[int]) -> None:
+    """A map of encoders and decoders per latent size: the share of seeds that collapsed, and the mean KLD."""
+    networks = {side: list(rows[side].unique()) for side in ("encoder", "decoder")}
+    panels = page.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    for axes, size in zip(panels, sizes, strict=True):
+        here = rows[rows["latent_size"] == size].astype({"collapsed": float})
+        share, kld = (
+            here.pivot_table(values=name, index="encoder", columns="decoder")
+            .reindex(index=networks["encoder"], columns=networks["decoder"])
+            .to_numpy()
+            for name in ("collapsed", "kld")
+        )
+        image = axes.imshow(share, cmap="Oranges", vmin=0, vmax=1.4, aspect="auto")  # no darker than text can be read
+        for (row, column), value in np.ndenumerate(kld):
+            if np.isfinite(value) and kld.size <= 64:
+                axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=6)
+        axes.set_xticks(range(kld.shape[1]), networks["decoder"], rotation=90)
+        axes.set_yticks(range(kld.shape[0]), networks["encoder"])
+        axes.set(title=f"latent size {size}\neffective beta {here['effective_beta'].iloc[0]:.3g}", xlabel="decoder")
+        axes.spines[:].set_visible(False)
+    panels[0].set_ylabel("encoder\n(in each cell: mean KLD in nats)")
+    bar = page.colorbar(
+        image, ax=panels, label="share of seeds collapsed", fraction=0.04, boundaries=np.linspace(0, 1, 101)
+    )
+    bar.set_ticks([0, 0.5, 1])
+
+
+def _collapse_lines(page: Figure, rows: pd.DataFrame, sizes: list[int]) -> None:
+    """Share collapsed beside the effective beta, and KLD and active units beside the theory, over the latent size."""
+    share, kld, active = page.subplots(1, 3)
+    ticks, by_size = np.arange(len(sizes)), rows.groupby("latent_size")
+    share.plot(ticks, by_size["collapsed"].mean(), "s-", color=ORANGE)
+    share.set(ylim=(-0.04, 1.04), ylabel="share of models collapsed")
+    beta = share.twinx()
+    beta.plot(ticks, by_size["effective_beta"].first(), "--", color=GREEN)
+    beta.set_yscale("log")
+    beta.set_ylabel("effective beta", color=GREEN)
+    beta.tick_params(axis="y", which="both", colors=GREEN)
+    beta.spines["right"].set_visible(True)
+    rng = np.random.default_rng(0)
+    places = rows["latent_size"].map(sizes.index) + rng.uniform(-0.25, 0.25, len(rows))
+    for axes, name, floor in ((kld, "kld", 1e-3), (active, "active_units", 0)):
+        for collapsed, colour in ((False, BLUE), (True, ORANGE)):
+            here = rows["collapsed"] == collapsed
+            axes.plot(places[here], rows.loc[here, name].clip(lower=floor), ".", color=colour, markersize=4, alpha=0.6)
+        theory = by_size[f"linear_{name}"].first().clip(lower=floor)
+        axes.hlines(theory, ticks - 0.35, ticks + 0.35, color="black", linewidth=2)
+    kld.set(yscale="log", ylabel=f"{KLD}, below 0.001 drawn there")
+    active.set_yscale("symlog", linthresh=1)
+    active.set(ylabel="active units", ylim=(-0.2, None))
+    for axes in (share, kld, active):
+        axes.set_xticks(ticks, sizes, rotation=0 if len(sizes) <= 6 else 90)
+        axes.set_xlabel("latent size")
+    handles = [
+        _line("share collapsed", ORANGE, linestyle="-", marker="s"),
+        _line("effective beta", GREEN, linestyle="--"),
+        _line("a model", BLUE, marker="o"),
+        _line("a collapsed model", ORANGE, marker="o"),
+        Line2D([], [], color="black", linewidth=2, label="theory of a linear VAE"),
+    ]
+    page.legend(handles=handles, **_BELOW)
+
+
+def _kld_per_dimension(page: Figure, study: Study, rows: pd.DataFrame, sizes: list[int]) -> None:
+    """KLD of every latent dimension, sorted, a line per model, with that of a linear VAE over it."""
+    panels = page.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    for axes, size in zip(panels, sizes, strict=True):
+        here = rows[rows["latent_size"] == size]
+        for row in here.itertuples():
+            measured = read_json(folder(study.models, Spec.parse(row.label), row.seed) / "metrics.json")
+            values = np.sort(measured["kld_per_dimension"])[::-1].clip(1e-3)
+            axes.plot(np.arange(1, size + 1), values, color=ORANGE if row.collapsed else BLUE, linewidth=0.6, alpha=0.5)
+        theory = linear.kld_per_dimension(study.spectrum, here["effective_beta"].iloc[0], size)
+        axes.plot(np.arange(1, size + 1), theory.clip(1e-3), color="black", linewidth=2)
+        axes.set(
+            xscale="log",
+            yscale="log",
+            ylim=(8e-4, None),
+            title=f"latent size {size}",
+            xlabel="latent dimension, by its KLD",
+        )
+    panels[0].set_ylabel("KLD of a dimension (nats),\nbelow 0.001 drawn there")
+
+
+@figure
+def effect_sizes(study: Study) -> list[Figure]:
+    """How far each choice of an architecture moves each measure, by a linear model."""
+    found = effects.fit(study.rows)
+    responses = list(found["response"].unique())
+    if not responses:
+        return [_nothing("effect_sizes: too few models for a linear model, there is nothing to draw")]
+    terms = list(found["term"].drop_duplicates())[::-1]
+    wide = min(3, len(responses))
+    high = -(-len(responses) // wide)
+    size = (WIDTH, min(HEIGHT, high * (0.16 * len(terms) + 0.8) + 0.9))
+    page, grid = plt.subplots(high, wide, figsize=size, sharey=True, sharex=True, squeeze=False)
+    for axes, response in zip(grid.flat, responses):
+        part = found[found["response"] == response]
+        rows = part["term"].map(terms.index)
+        sure = part["p"] < effects.LEVEL
+        for chosen, colour in ((sure, BLUE), (~sure, GREY)):
+            axes.hlines(rows[chosen], part.loc[chosen, "low"], part.loc[chosen, "high"], color=colour, linewidth=1.5)
+            axes.plot(part.loc[chosen, "effect"], rows[chosen], "o", color=colour, markersize=3.5)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_title(f"{effects.RESPONSES[response]} (R² {part['r2'].iloc[0]:.2f})")
+        axes.set_yticks(range(len(terms)), terms, fontsize=7)
+        axes.grid(axis="y", linewidth=0.3)
+    for axes in grid.flat[len(responses) :]:
+        axes.set_visible(False)
+    page.supxlabel("effect of one step, in standard deviations of the measure over all models", fontsize=8)
+    seeds = found["seeds"].iloc[0]
+    sure = "with 95% intervals" if seeds > 1 else "without intervals, which one seed cannot give"
+    page.suptitle(f"How far each choice moves each measure, {sure}")
+    handles = [_line("p < 0.05, corrected", BLUE, marker="o"), _line("not significant", GREY, marker="o")]
+    if seeds > 1:
+        page.legend(handles=handles, **_BELOW)
+    return [page]
 
 
 @figure
@@ -184,12 +325,15 @@ def top_quartile_counts(study: Study) -> list[Figure]:
         positions = np.arange(len(part))
         bars = axes.bar(positions, part["top"], color=BLUE, width=0.7)
         axes.hlines(part["expected"], positions - 0.42, positions + 0.42, color=ORANGE, linewidth=2)
-        axes.bar_label(bars, padding=2, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+        counted = [f"{top}{'*' if p < 0.05 else ''}" for top, p in zip(part["top"], part["p"], strict=True)]
+        axes.bar_label(bars, counted, padding=2, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
         axes.set_xticks(positions, part["value"].astype(str), rotation=_rotation(part))
         axes.set_xlabel(by.replace("_", " "))
     row[0].set_ylabel("models in the top quartile")
     row[0].yaxis.get_major_locator().set_params(integer=True)
-    page.legend(handles=[_line("expected by chance", ORANGE, linestyle="-")], **_BELOW)
+    page.legend(
+        handles=[_line("expected by chance (* p < 0.05, exact and corrected)", ORANGE, linestyle="-")], **_BELOW
+    )
     size = len(ranking.top(study.labels, 1 / 4))
     page.suptitle(f"Who is in the top quartile by reconstruction ({size} of {len(study.labels)} models)")
     return [page]

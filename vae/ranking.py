@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from vae import linear
 from vae.errors import UserError
@@ -138,7 +139,8 @@ def top(labels: pd.DataFrame, fraction: float) -> pd.DataFrame:
 def counts(labels: pd.DataFrame, fraction: float) -> pd.DataFrame:
     """How often each latent size, encoder and decoder is among the best `fraction`, beside how often it is in the grid.
 
-    Columns: by, value, top, models, and expected, the count that chance would give.
+    Columns: by, value, top, models, expected, the count that chance would give, and p, of Fisher's exact test of that,
+    times the number of values compared (Bonferroni), up to 1.
     """
     best = top(labels, fraction)
     parts = []
@@ -146,9 +148,15 @@ def counts(labels: pd.DataFrame, fraction: float) -> pd.DataFrame:
         models = labels[by].value_counts().sort_index(key=None if by == "latent_size" else network_order)
         part = pd.DataFrame({"top": best[by].value_counts().reindex(models.index, fill_value=0), "models": models})
         part["expected"] = part["models"] * len(best) / len(labels)
+        rest = len(labels) - len(best)
+        tests = (
+            stats.fisher_exact([[inside, every - inside], [len(best) - inside, rest - every + inside]]).pvalue
+            for inside, every in zip(part["top"], part["models"], strict=True)
+        )
+        part["p"] = np.minimum(np.fromiter(tests, float) * len(part), 1)
         part.insert(0, "by", by)
         parts.append(part.rename_axis("value").reset_index())
-    return pd.concat(parts, ignore_index=True)[["by", "value", "top", "models", "expected"]]
+    return pd.concat(parts, ignore_index=True)[["by", "value", "top", "models", "expected", "p"]]
 
 
 def network_order(networks: pd.Index) -> pd.Index:

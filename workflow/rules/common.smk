@@ -50,6 +50,8 @@ REFERENCES = [
 
 # Every figure, by the report's category and in the order of the report.
 CATEGORIES = {
+    "collapse_atlas": "0 Claims",
+    "effect_sizes": "0 Claims",
     "kld_ranked": "2 Losses",
     "reconstruction_ranked": "2 Losses",
     "reconstruction_top_quartile": "2 Losses",
@@ -62,8 +64,12 @@ CATEGORIES = {
     "training_curves": "6 Training",
 }
 FIGURES = list(CATEGORIES)
+# Those that the page of claims shows.
+SHOWN = [figure for figure in FIGURES if CATEGORIES[figure] in ("0 Claims", "2 Losses", "3 Architectures")]
+SHOWN += ["pca_top_quartile", "pca_top_half"]
 # What a figure is drawn from beside the table.
 DRAWN_FROM = {
+    "collapse_atlas": "metrics.json",
     "pca_top_quartile": "projection.npz",
     "pca_top_half": "projection.npz",
     "reconstructions": "examples.npz",

@@ -5,7 +5,7 @@ rule figure:
         dataset="results/data/dataset.npz",
         pixels="results/references/pixels.json",
         drawn=lambda wildcards: of_all(DRAWN_FROM[wildcards.figure]) if wildcards.figure in DRAWN_FROM else [],
-        code=code("vae/figures", "vae/ranking", "vae/linear", "vae/grid", "vae/data"),
+        code=code("vae/figures", "vae/effects", "vae/ranking", "vae/linear", "vae/grid", "vae/data"),
     output:
         png=report(
             "results/figures/{figure}.png",

@@ -1,0 +1,103 @@
+"""Pages for people: the claims with the figures that show them, and two studies beside each other."""
+
+from base64 import b64encode
+from html import escape as text
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vae.errors import UserError
+
+VERDICTS = ("supported", "contradicted", "undecided")
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 66em; padding: 0 1em; }}
+table {{ border-collapse: collapse; }}
+td, th {{ border-bottom: 1px solid #ccc; padding: .4em .8em; text-align: left; vertical-align: top; }}
+.supported {{ color: #1a7f37; }} .contradicted {{ color: #b35900; }} .undecided {{ color: #666; }}
+small {{ color: #666; }}
+img {{ max-width: 100%; }}
+</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Read a table of claims back; UserError where the file is missing or is not one."""
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values={"low": "", "high": "", "p": "", "value": ""})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a table of claims ({error})") from None
+    if missing := {"claim", "sentence", "verdict", "value", "finding", "flips"} - set(table):
+        raise UserError(f"{path}: not a table of claims (has no column {', '.join(sorted(missing))})")
+    return table
+
+
+def main_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The row of each claim under the ranking and the cutoff that decide: those that stand first."""
+    return table[(table["ranking"] == table["ranking"].iloc[0]) & (table["cutoff"] == table["cutoff"].iloc[0])]
+
+
+def claims(table: pd.DataFrame, rows: pd.DataFrame, figures: list[Path]) -> str:
+    """The claims: verdict, finding and number of each, where it comes out otherwise, and the figures that show them.
+
+    `rows` is the table of models; `figures` are PNGs, each named like the figure, the first of which stands on top.
+    """
+    first = main_rows(table)
+    seeds, diverged = int(first["seeds"].iloc[0]), int((rows["status"] != "ok").sum())
+    beta = rows["effective_beta"]
+    summary = (
+        f"{_counted(first)} by {first['architectures'].iloc[0]} architectures with {seeds}"
+        f" seed{'s' if seeds != 1 else ''} each, {rows['epochs'].max()} epochs of training, and an effective beta of"
+        f" {beta.min():.3g} to {beta.max():.3g}; {diverged} models diverged and are left out. A number is positive"
+        " where its claim holds. A verdict takes a 95% interval, by bootstrap over architectures and seeds, that lies"
+        " on one side of zero."
+    )
+    if seeds == 1:
+        summary += " With one seed there is no interval, and so no verdict: train more seeds."
+    head = "<tr><th>the paper says</th><th>verdict</th><th>this study finds</th><th>number, and its interval</th></tr>"
+    shown = [figure(path) for path in figures]
+    body = [
+        f"<p>{summary}</p>",
+        shown[0] if shown else "",
+        "<table>",
+        head,
+        *map(_claim, first.itertuples()),
+        "</table>",
+    ]
+    return PAGE.format(title="What the paper claims, and what this study finds", body="\n".join(body + shown[1:]))
+
+
+def _counted(first: pd.DataFrame) -> str:
+    said = first["verdict"].value_counts().reindex(list(VERDICTS), fill_value=0)
+    return f"Of {len(first)} claims, " + ", ".join(f"{said[verdict]} are {verdict}" for verdict in VERDICTS) + ","
+
+
+def number(value: float, low: float, high: float, p: float) -> str:
+    """A claim's number with its interval and p-value, where it has them."""
+    if not np.isfinite(value):
+        return "cannot be had from these models"
+    interval = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
+    return f"{value:+.2f}{interval}" + (f", p = {p:.2g}" if np.isfinite(p) else "")
+
+
+def _claim(one) -> str:
+    flips = f"<br><small>Otherwise {text(one.flips)}.</small>" if one.flips else ""
+    return (
+        f'<tr><td>{text(one.sentence)}</td><td class="{one.verdict}">{one.verdict}</td>'
+        f"<td>{text(one.finding)}{flips}</td><td>{number(one.value, one.low, one.high, one.p)}<br>"
+        f'<small>{text(one.statistic)}; <a href="#{one.figure}">figure</a></small></td></tr>'
+    )
+
+
+def figure(path: Path) -> str:
+    """A PNG under its name, to which links lead."""
+    name = path.stem
+    image = b64encode(path.read_bytes()).decode()
+    return f'<h2 id="{name}">{name.replace("_", " ")}</h2>\n<img alt="{name}" src="data:image/png;base64,{image}">'
