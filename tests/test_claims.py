@@ -1,12 +1,14 @@
 """Each claim on tables that are made so that it holds, or does not."""
 
+import re
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
-from vae import claims
+from vae import claims, figures, page
 
 NETWORKS = ["DNN1", "DNN4", "CNN1", "CNN2", "CNN4"]
 LATENT_SIZES = [25, 50, 100, 200]
@@ -27,7 +29,8 @@ def table(effect=lambda **model: {}, seeds=3, networks=NETWORKS):
             row["likelihood_bound"] = row["elbo"] + 1
             del model["base"]
             label = f"L{latent_size}_{encoder}_{decoder}"
-            rows.append({"label": label, "seed": seed, "status": "ok", "collapsed_below": 1.0, **model, **row})
+            row |= {"collapsed_below": 1.0, "epochs": 4, "effective_beta": 784 / latent_size}
+            rows.append({"label": label, "seed": seed, "status": "ok", **model, **row})
     return pd.DataFrame(rows)
 
 
@@ -98,6 +101,12 @@ def _few(monkeypatch):
     monkeypatch.setattr(claims, "CUTOFFS", (0.25, 0.5))
 
 
+def shown(found, rows, tmp_path):
+    """The page of a table of claims, by way of a file."""
+    found.to_csv(tmp_path / "claims.csv", index=False)
+    return page.claims(page.read(tmp_path / "claims.csv"), rows, [])
+
+
 def first(rows, name, resamples=60):
     found = claims.verdicts(rows, resamples)
     return found[found["claim"] == name].iloc[0]
@@ -118,29 +127,75 @@ def test_each_claim_comes_out_each_way(name):
     assert contradicted["high"] < 0
 
 
-def test_with_one_seed_nothing_is_decided_and_the_page_says_so():
-    found = claims.verdicts(table(CASES["simple_dense_encoders"][0], seeds=1))
+def test_each_claim_says_what_is_found_and_names_a_figure():
+    found = claims.verdicts(table(CASES["collapsed_are_beaten"][0]), 20)
+    for one in found[(found["ranking"] == "reconstruction") & (found["cutoff"] == 0.25)].itertuples():
+        assert one.finding.endswith(".")
+        assert any(character.isdigit() for character in one.finding)
+        assert one.figure in figures.FIGURES
+    findings = found.drop_duplicates("claim").set_index("claim")["finding"]
+    assert findings["collapse"] == "25 of 100 architectures collapse."
+    assert findings["collapsed_are_beaten"].endswith("in 100% of all pairs.")
+    assert findings["simple_dense_encoders"].startswith("In the top: ")
+    assert sum(int(part.split()[0]) for part in findings["decoders"].split(":")[1].split(",")) == 25
+
+
+def test_the_findings_have_the_sign_of_what_they_say():
+    better_deep = claims.verdicts(table(CASES["powerful_convolutional_encoders"][0]), 2).set_index("claim")["finding"]
+    assert "lose -" in better_deep["powerful_convolutional_encoders"].iloc[0]
+    worse_dense = claims.verdicts(table(CASES["dense_and_compact"][0]), 2).set_index("claim")["finding"]
+    assert "larger by +" in worse_dense["dense_and_compact"].iloc[0]
+    rising = claims.verdicts(table(CASES["kld_in_the_top"][0]), 2).set_index("claim")["finding"]
+    assert "correlate by -1.00" in rising["kld_in_the_top"].iloc[0]
+    assert "correlate by -1.00" in rising["collapse_and_reconstruction"].iloc[0]
+
+
+def test_the_page_says_what_is_found_and_links_to_its_figures(tmp_path):
+    rows = table(CASES["simple_dense_encoders"][0])
+    claims.verdicts(rows, 40).to_csv(tmp_path / "claims.csv", index=False)
+    (tmp_path / "collapse_atlas.png").write_bytes(b"not really a picture")
+    text = page.claims(page.read(tmp_path / "claims.csv"), rows, [tmp_path / "collapse_atlas.png"])
+    assert "One-layer dense encoders are the most frequent in the top." in text
+    assert "In the top: " in text
+    assert 'href="#collapse_atlas"' in text
+    assert '<h2 id="collapse_atlas">' in text
+    assert "100 architectures with 3 seeds each" in text
+
+
+def test_every_figure_that_a_claim_names_is_on_the_page():
+    rules = (ROOT / "workflow/rules/common.smk").read_text()
+    categories = dict(re.findall(r'^    "(\w+)": "(\d) \w', rules, re.M))
+    on_page = {name for name, category in categories.items() if category in "023"}
+    assert {claim.figure for claim in claims.CLAIMS} - on_page == {"pca_top_quartile", "pca_top_half"}  # added there
+
+
+def test_with_one_seed_nothing_is_decided_and_the_page_says_so(tmp_path):
+    rows = table(CASES["simple_dense_encoders"][0], seeds=1)
+    found = claims.verdicts(rows)
     assert set(found["verdict"]) == {"undecided"}
     assert found[["low", "high"]].isna().all(axis=None)
     assert found["value"].notna().any()
-    assert "With one seed there is no interval" in claims.page(found)
+    assert "With one seed there is no interval" in shown(found, rows, tmp_path)
 
 
-def test_a_grid_without_the_networks_of_a_claim_decides_nothing_of_it():
-    found = claims.verdicts(table(networks=["DNN4", "CNN2"]), 20).set_index("claim")
+def test_a_grid_without_the_networks_of_a_claim_decides_nothing_of_it(tmp_path):
+    rows = table(networks=["DNN4", "CNN2"])
+    found = claims.verdicts(rows, 20)
+    assert "cannot be had from these models" in shown(found, rows, tmp_path)
+    found = found.set_index("claim")
     for name in ("simple_dense_encoders", "simple_convolutional_encoders", "powerful_convolutional_encoders"):
         assert (found.loc[name, "verdict"] == "undecided").all()
-    assert "cannot be had from these models" in claims.page(claims.verdicts(table(networks=["DNN4", "CNN2"]), 20))
 
 
-def test_a_verdict_that_flips_says_so():
+def test_a_verdict_that_flips_says_so(tmp_path):
     def effect(latent_size, base, **_):
         return {"kld": 200 - base, "knn_accuracy": 0.5 + base / 1000}  # the best by one are the worst by the other
 
-    found = claims.verdicts(table(effect), 40)
+    rows = table(effect)
+    found = claims.verdicts(rows, 40)
     (flips,) = found.loc[(found["claim"] == "collapse_and_reconstruction") & (found["flips"] != ""), "flips"]
     assert flips == "contradicted by knn_accuracy at 25%; contradicted by knn_accuracy at 50%"
-    assert flips in claims.page(found)
+    assert flips in shown(found, rows, tmp_path)
 
 
 def test_models_that_diverged_are_left_out():
@@ -168,11 +223,11 @@ def test_labels_that_mean_nothing_are_significant_as_often_as_the_level_says():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_grid_of_next_to_nothing_has_a_page_all_the_same(count):
+def test_a_grid_of_next_to_nothing_has_a_page_all_the_same(count, tmp_path):
     rows = table()
     labels = rows["label"].unique()[:count]
     rows.loc[~rows["label"].isin(labels), "status"] = "diverged"
     found = claims.verdicts(rows, 20)
     assert len(found) == len(claims.CLAIMS) * 4
     assert (found["architectures"] == count).all()
-    assert "cannot be had from these models" in claims.page(found)
+    assert "cannot be had from these models" in shown(found, rows, tmp_path)

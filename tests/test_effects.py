@@ -54,7 +54,7 @@ def test_an_interaction_is_told_from_its_main_effects():
         return 4 * (encoder.startswith("CNN") and decoder.startswith("CNN"))
 
     effects_ = found(table(effect))
-    row = effects_.loc["encoder: CNN, not DNN × decoder: CNN, not DNN"]
+    row = effects_.loc["encoder CNN × decoder CNN"]
     assert row["in_units"] == pytest.approx(4, abs=0.4)
     assert effects_.loc["encoder: CNN, not DNN", "in_units"] == pytest.approx(2, abs=0.3)
 
@@ -92,7 +92,7 @@ def test_what_the_grid_cannot_tell_is_left_out():
         "encoder: CNN, not DNN",
         "decoder: CNN, not DNN",
         "decoder: parameters, doubled",
-        "encoder: CNN, not DNN × decoder: CNN, not DNN",
+        "encoder CNN × decoder CNN",
     }
 
 

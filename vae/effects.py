@@ -52,8 +52,13 @@ def design(rows: pd.DataFrame) -> pd.DataFrame:
     columns -= columns.mean()
     for one, other in combinations(main, 2):
         if _interact(kinds[one], kinds[other]):
-            columns[f"{one} × {other}"] = columns[one] * columns[other]
+            columns[f"{_short(one)} × {_short(other)}"] = columns[one] * columns[other]
     return columns[list(_independent(columns))]
+
+
+def _short(term: str) -> str:
+    """`encoder CNN` for `encoder: CNN, not DNN`."""
+    return term.split(",")[0].replace(":", "")
 
 
 def _interact(one: tuple[str, str], other: tuple[str, str]) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -179,9 +180,11 @@ def _collapse_lines(page: Figure, rows: pd.DataFrame, sizes: list[int]) -> None:
             axes.plot(places[here], rows.loc[here, name].clip(lower=floor), ".", color=colour, markersize=4, alpha=0.6)
         theory = by_size[f"linear_{name}"].first().clip(lower=floor)
         axes.hlines(theory, ticks - 0.35, ticks + 0.35, color="black", linewidth=2)
-    kld.set(yscale="log", ylabel=f"{KLD}, below 0.001 drawn there")
+    kld.set(yscale="log", ylabel=KLD)
     active.set_yscale("symlog", linthresh=1)
-    active.set(ylabel="active units", ylim=(-0.2, None))
+    active.set(ylabel="active units", ylim=(-0.2, max(2, 1.2 * rows["active_units"].max())))
+    for axis in (beta.yaxis, kld.yaxis, active.yaxis):
+        _plain(axis)
     for axes in (share, kld, active):
         axes.set_xticks(ticks, sizes, rotation=0 if len(sizes) <= 6 else 90)
         axes.set_xlabel("latent size")
@@ -213,6 +216,8 @@ def _kld_per_dimension(page: Figure, study: Study, rows: pd.DataFrame, sizes: li
             title=f"latent size {size}",
             xlabel="latent dimension, by its KLD",
         )
+        _plain(axes.xaxis)
+        _plain(axes.yaxis)
     panels[0].set_ylabel("KLD of a dimension (nats),\nbelow 0.001 drawn there")
 
 
@@ -241,7 +246,7 @@ def effect_sizes(study: Study) -> list[Figure]:
         axes.grid(axis="y", linewidth=0.3)
     for axes in grid.flat[len(responses) :]:
         axes.set_visible(False)
-    page.supxlabel("effect of one step, in standard deviations of the measure over all models", fontsize=8)
+    grid[-1, wide // 2].set_xlabel("effect of one step, in standard deviations of the measure over all models")
     seeds = found["seeds"].iloc[0]
     sure = "with 95% intervals" if seeds > 1 else "without intervals, which one seed cannot give"
     page.suptitle(f"How far each choice moves each measure, {sure}")
@@ -570,6 +575,12 @@ def _markers() -> list[Line2D]:
 
 def _line(label: str, color: str = GREY, linestyle: str = "", marker: str = "") -> Line2D:
     return Line2D([], [], color=color, linestyle=linestyle, marker=marker, markersize=5, label=label)
+
+
+def _plain(axis: Axis) -> None:
+    """Numbers as they are at the powers of ten of a logarithmic axis, and none between."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def _log_limits(values: pd.Series, *others: float) -> tuple[float, float]:
