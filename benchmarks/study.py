@@ -22,15 +22,17 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 STAGES = {
+    "references": ["references"],
     "likelihood": ["likelihood"],
     "export": ["export"],
     "encode": ["encode"],
     "project": ["project"],
+    "sample": ["sample"],
     "figures": ["figures"],
-    "table and pages": ["rank", "claims", "leaderboard"],
+    "table and pages": ["rank", "claims", "page", "leaderboard"],
     "data and grid": ["data", "study"],
 }
-AFTER = ("export", "encode", "project", "figures")
+AFTER = ("export", "encode", "project", "sample", "figures")
 MANY = {
     "grid": {
         "latent_sizes": list(range(2, 42, 2)),

@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from vae import figures, ranking
-from vae.files import write_npz
+from vae import effects, figures, ranking
+from vae.files import write_json, write_npz
 from vae.grid import expand, folder
 
 FONT_AT_LEAST = 6.5
@@ -38,10 +38,23 @@ def study(tmp_path_factory):
                     "status": status,
                     "reconstruction": None if i == 0 else 80 + i + rng.normal(),
                     "kld": None if i == 0 else 10 ** rng.uniform(-8, 1.5),
+                    "elbo": None if i == 0 else -100.0 - i,
+                    "likelihood_bound": None if i == 0 else -95.0 - i + rng.normal(),
+                    "probe_accuracy": None if i == 0 else rng.uniform(0.8, 0.9),
+                    "frechet_distance": None if i == 0 else rng.uniform(10, 20),
+                    "collapsed": None if i == 0 else i % 3 == 0,
                     "collapsed_below": 1.0,
+                    "active_units": None if i == 0 else i % 20,
+                    "linear_kld": 500 / spec.latent_size,
+                    "linear_active_units": spec.latent_size // 20,
+                    "effective_beta": 784 / spec.latent_size,
+                    "encoder_parameters": 1000 + int(rng.integers(10**6)),
+                    "decoder_parameters": 1000 + int(rng.integers(10**6)),
                     "mean_image_reconstruction": 206.0,
                 }
             )
+            dimensions = 10 ** rng.uniform(-8, 1, spec.latent_size)
+            write_json(path / "metrics.json", {"kld_per_dimension": dimensions.tolist()})
             write_npz(
                 path / "projection.npz",
                 components=rng.normal(size=(50, 2)).astype(np.float32),
@@ -53,7 +66,8 @@ def study(tmp_path_factory):
             history.to_csv(path / "history.csv", index=False)
     rows = pd.DataFrame(rows)
     test_images = rng.integers(0, 256, (50, 28, 28), np.uint8)
-    return figures.Study(rows, ranking.by_architecture(rows), models, np.arange(50) % 10, test_images)
+    spectrum = np.linspace(40, 0, 784)
+    return figures.Study(rows, ranking.by_architecture(rows), models, spectrum, np.arange(50) % 10, test_images)
 
 
 def texts(page):
@@ -95,6 +109,32 @@ def test_there_is_a_panel_for_each(study, name, panels):
     assert sum(axes.get_visible() and bool(axes.get_title()) for page in pages for axes in page.axes) == panels
     for page in pages:
         plt.close(page)
+
+
+def test_the_atlas_shows_the_share_that_collapsed_and_the_theory(study):
+    (page,) = figures.FIGURES["collapse_atlas"](study)
+    (first, *_), (share, kld, active, _), (dimensions, *_) = (part.axes for part in page.subfigs)
+    rows = study.rows[(study.rows["status"] == "ok") & (study.rows["latent_size"] == 25)]
+    drawn = first.images[0].get_array()
+    assert drawn.shape == (5, 5)
+    assert np.ma.count(drawn) == 24  # one architecture diverged
+    assert drawn.mean() == pytest.approx(rows["collapsed"].astype(float).mean())
+    assert share.lines[0].get_ydata()[0] == pytest.approx(rows["collapsed"].astype(float).mean())
+    for axes, name in ((kld, "linear_kld"), (active, "linear_active_units")):
+        theory = [segment[0, 1] for segment in axes.collections[0].get_segments()]
+        assert theory == pytest.approx(study.rows.groupby("latent_size")[name].first())
+    assert len(dimensions.lines) == len(rows) + 1
+    plt.close(page)
+
+
+def test_effects_are_drawn_where_they_are_found(study):
+    found = effects.fit(study.rows)
+    (page,) = figures.FIGURES["effect_sizes"](study)
+    for axes, response in zip(page.axes, found["response"].unique(), strict=True):
+        drawn = sorted(x for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata())
+        assert drawn == pytest.approx(sorted(found.loc[found["response"] == response, "effect"]))
+    assert "with 95% intervals" in page.get_suptitle()
+    plt.close(page)
 
 
 def test_a_kld_of_nothing_is_drawn_at_the_edge(study):

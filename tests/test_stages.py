@@ -53,7 +53,9 @@ def study(root, labels=None, **changes):
     vae("rank", *given, *tables, "--counts", root / "counts.csv")
     for name in figures.FIGURES:
         vae("figure", *data, *tables, name, root / f"{name}.png", root / f"{name}.pdf")
-    vae("claims", "--table", root / "models.csv", root / "claims.csv", root / "claims.html")
+    vae("claims", "--table", root / "models.csv", root / "claims.csv", root / "effects.csv")
+    shown = [root / f"{name}.png" for name in ("collapse_atlas", "effect_sizes")]
+    vae("page", "--table", root / "models.csv", "--claims", root / "claims.csv", root / "claims.html", *shown)
     vae("leaderboard", *data, "--table", root / "models.csv", root / "leaderboard.html")
     return root
 
@@ -79,14 +81,20 @@ def test_colour_images_without_labels_go_all_the_way(colour):
     assert "has no labels" in (colour / "leaderboard.html").read_text()
 
 
-def test_labelled_images_that_are_binarised_have_every_measure(tmp_path):
-    labels = np.arange(90) % 3
+def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure(tmp_path):
     study(
-        tmp_path, labels, dataset={"binarise": True}, objective={"likelihood": "bernoulli"}, grid={"latent_sizes": [3]}
+        tmp_path,
+        np.arange(90) % 3,
+        dataset={"binarise": True},
+        networks={"encoder_parameters": 40_000, "decoder_parameters": 40_000},
+        objective={"likelihood": "bernoulli"},
+        grid={"latent_sizes": [3]},
     )
     rows = ranking.read(tmp_path / "models.csv")
     assert not rows.isna().any(axis=None)
     assert (rows["frechet_floor"] < rows["frechet_ceiling"]).all()
+    assert rows[["encoder_parameters", "decoder_parameters"]].stack().between(38_000, 42_000).all()
+    assert "With one seed there is no interval" in (tmp_path / "claims.html").read_text()
     with np.load(tmp_path / "dataset.npz") as dataset:
         assert np.unique(dataset["test_images"]).tolist() == [0, 255]
         assert np.unique(dataset["train_images"]).size > 2

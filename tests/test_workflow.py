@@ -125,7 +125,7 @@ def test_touching_a_file_runs_nothing(checkout):
 
 def test_editing_a_plot_draws_again_and_trains_nothing(checkout, edit):
     edit("vae/figures.py", "\n# edited\n")
-    assert planned(cwd=checkout) == {"figure": 10}
+    assert planned(cwd=checkout) == {"figure": 12, "page": 1}
 
 
 def test_editing_a_network_trains_again(checkout, edit):
@@ -142,7 +142,7 @@ def test_changing_a_key_that_models_depend_on_trains_again(checkout, tmp_path, c
 
 def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(checkout, tmp_path):
     jobs = planned(*overlay(tmp_path, {"evaluation": {"collapsed_below": 2}}), cwd=checkout)
-    assert set(jobs) == {"study", "rank", "claims", "figure", "leaderboard"}
+    assert set(jobs) == {"study", "rank", "claims", "page", "figure", "leaderboard"}
 
 
 def test_adding_an_encoder_trains_only_its_pairs(checkout, tmp_path):
@@ -168,7 +168,7 @@ def test_one_job_per_model_gives_the_same_bytes_from_another_directory(checkout,
         elif file.name not in own and file.suffix not in (".log", ".tsv", ".ts"):
             assert file.read_bytes() == again.read_bytes(), file
             compared += 1
-    assert compared == 1 + 1 + 20 + 16 * (len(MODEL_FILES) - 4)  # data, claims, figures, and files of models
+    assert compared == 1 + 5 + 1 + 24 + 16 * (len(MODEL_FILES) - 4)  # data, references, page, figures, models
 
 
 def test_the_report_holds_every_figure_and_the_leaderboard(checkout):

@@ -148,7 +148,7 @@ def _collapse_maps(page: Figure, rows: pd.DataFrame, sizes: list[int]) -> None:
         image = axes.imshow(share, cmap="Oranges", vmin=0, vmax=1.4, aspect="auto")  # no darker than text can be read
         for (row, column), value in np.ndenumerate(kld):
             if np.isfinite(value) and kld.size <= 64:
-                axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=6)
+                axes.text(column, row, f"{value:.{value < 9.95:d}f}", ha="center", va="center", fontsize=6.5)
         axes.set_xticks(range(kld.shape[1]), networks["decoder"], rotation=90)
         axes.set_yticks(range(kld.shape[0]), networks["encoder"])
         axes.set(title=f"latent size {size}\neffective beta {here['effective_beta'].iloc[0]:.3g}", xlabel="decoder")
