@@ -56,8 +56,10 @@ COLUMNS = {
     "likelihood_bound": "log p(x) bound",
     "collapsed": "collapsed",
     "active_units": "active units",
+    "probe_accuracy": "probe accuracy",
     "knn_accuracy": "kNN accuracy",
     "silhouette": "silhouette",
+    "frechet_distance": "Fréchet distance",
     "encoder_parameters": "encoder parameters",
     "decoder_parameters": "decoder parameters",
     "effective_beta": "effective beta",
@@ -76,8 +78,9 @@ def page(rows: pd.DataFrame, dataset: dict) -> str:
         f"{dataset['test_images']} test images); {collapsed} collapsed, {diverged} diverged."
     )
     if dataset["classes"] is None:
-        summary += " The dataset has no labels: silhouette and kNN accuracy are not computed, no figure shows classes."
-        del columns["knn_accuracy"], columns["silhouette"]
+        summary += " The dataset has no labels: nothing is read from codes, no figure shows classes."
+        for name in ("probe_accuracy", "knn_accuracy", "silhouette", "frechet_distance"):
+            del columns[name]
     head = "".join(f"<th>{name}</th>" for name in columns.values())
     return PAGE.format(summary=summary, head=head, body="\n".join(_row(row, columns) for _, row in rows.iterrows()))
 
