@@ -7,6 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+from vae import data
 from vae.grid import Spec
 from vae.networks import build, parameters
 
@@ -16,7 +17,7 @@ def programs(monkeypatch):
     """The programs as modules, importable also by the processes that they start."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield importlib.import_module
-    for name in ("training", "study"):
+    for name in ("training", "study", "likelihood"):
         sys.modules.pop(name, None)
 
 
@@ -74,3 +75,23 @@ def test_the_stock_models_are_those_of_the_package(benchmark):
         spec = Spec.parse(f"L98_{name}")
         ours = build(spec, (28, 28), benchmark.WIDTHS, 0)
         assert parameters(benchmark.Stock(spec.encoder, spec.decoder)) == parameters(ours), name
+
+
+def test_the_schedule_is_that_of_the_literature_in_proportion(programs):
+    program = programs("likelihood")
+    assert program.step_size(0) == 0.001
+    ends = [(3 ** (i + 1) - 1) / 2 / 3280 for i in range(8)]  # their stages have 3^i of 3,280 epochs
+    for i, end in enumerate(ends):
+        assert program.step_size(end - 1e-9) == pytest.approx(0.001 * 10 ** (-i / 7))
+    assert program.step_size(1.5) == pytest.approx(0.0001)
+
+
+def test_the_bound_of_the_literature_is_approached(programs, sample, tmp_path, capsys):
+    data.save(sample, tmp_path / "dataset.npz")
+    given = ["--dataset", str(tmp_path / "dataset.npz"), "--minutes", "0.03", "--samples", "20", "--threads", "1"]
+    programs("likelihood").main([*given, "--json", str(tmp_path / "curve.json")])
+    found = json.loads((tmp_path / "curve.json").read_text())
+    assert found["curve"][-1]["bound"] > found["curve"][0]["bound"]
+    assert found["epochs"] >= len(found["curve"])
+    assert -600 < found["last"]["bound"] < found["last"]["literature"]
+    assert "20 codes, 500 images" in capsys.readouterr().out
