@@ -17,10 +17,11 @@ def table(effect=lambda **model: 0.0, seeds=3, networks=NETWORKS, latent_sizes=(
     rows = []
     for latent_size, encoder, decoder in product(latent_sizes, networks, networks):
         base = effect(latent_size=latent_size, encoder=encoder, decoder=decoder) + rng.normal(0, own)
+        counted = {f"{side}_parameters": int(rng.integers(1e4, 1e6)) for side in ("encoder", "decoder")}
         for seed in range(seeds):
             row = {"label": f"L{latent_size}_{encoder}_{decoder}", "seed": seed, "status": "ok"}
             row |= {"latent_size": latent_size, "encoder": encoder, "decoder": decoder}
-            row |= {f"{side}_parameters": int(rng.integers(1e4, 1e6)) for side in ("encoder", "decoder")}
+            row |= counted
             row |= dict.fromkeys(effects.RESPONSES, np.nan) | {"reconstruction": base + rng.normal(0, noise)}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -67,14 +68,28 @@ def test_seeds_are_replicates_and_not_architectures():
     assert (width[1] / width[0])[main].between(0.8, 1.25).all()
 
 
-def test_shuffled_architectures_have_a_significant_effect_no_more_often_than_the_level_says():
-    rng, rows, wrong = np.random.default_rng(0), table(own=1.0, seeds=2), 0
-    architectures = rows.drop_duplicates("label")[["latent_size", "encoder", "decoder"]].to_numpy()
+@pytest.mark.parametrize(("networks", "latent_sizes"), [(NETWORKS, (10, 20, 40)), (["DNN1", "DNN4", "CNN1"], (2, 4))])
+def test_noise_has_a_significant_effect_no_more_often_than_the_level_says(networks, latent_sizes):
+    """Of many architectures as of few, whose errors are known by few degrees of freedom."""
+    rng, rows = np.random.default_rng(0), table(seeds=3, networks=networks, latent_sizes=latent_sizes)
+    wrong = 0
     for _ in range(60):
-        rows[["latent_size", "encoder", "decoder"]] = rng.permutation(architectures).repeat(2, axis=0)
-        rows["latent_size"] = rows["latent_size"].astype(int)
+        own = rng.normal(size=rows["label"].nunique()).repeat(3)
+        rows["reconstruction"] = own + rng.normal(0, 0.1, len(rows))
         wrong += (effects.fit(rows)["p"] < 0.05).any()
     assert wrong <= 8  # of 60 at 5%: more would happen in one of 250 such tests
+
+
+def test_with_as_many_terms_as_architectures_nothing_is_said():
+    assert effects.fit(table(networks=["DNN1", "CNN1"], latent_sizes=(10,), seeds=5).iloc[:10]).empty
+
+
+def test_numbers_of_parameters_that_are_equal_but_for_rounding_are_no_effect():
+    rows = table()
+    rows["encoder_parameters"] = 314_000 + np.arange(len(rows)) % 7 * 1000
+    terms = set(effects.fit(rows)["term"])
+    assert "encoder: parameters, doubled" not in terms
+    assert "decoder: parameters, doubled" in terms
 
 
 def test_with_one_seed_there_are_effects_and_no_intervals():
@@ -85,14 +100,16 @@ def test_with_one_seed_there_are_effects_and_no_intervals():
 
 
 def test_what_the_grid_cannot_tell_is_left_out():
-    one_size = table(networks=["DNN1", "CNN1"], latent_sizes=(10,))
-    one_size["encoder_parameters"] = 1000 + 500 * (one_size["encoder"] == "CNN1")
-    terms = set(effects.fit(one_size)["term"])
-    assert terms == {
+    one_depth = table(networks=["DNN1", "CNN1"], latent_sizes=(10, 20, 40))
+    for side in ("encoder", "decoder"):
+        one_depth[f"{side}_parameters"] = 1000 + 500 * (one_depth[side] == "CNN1")
+    assert set(effects.fit(one_depth)["term"]) == {
         "encoder: CNN, not DNN",
         "decoder: CNN, not DNN",
-        "decoder: parameters, doubled",
+        effects.LATENT,
         "encoder CNN × decoder CNN",
+        "encoder CNN × latent size",
+        "decoder CNN × latent size",
     }
 
 

@@ -62,4 +62,4 @@ def test_the_kld_of_the_theory_is_that_of_the_objective():
 
 def test_sizes_beyond_the_spectrum_are_collapsed_and_beta_zero_is_infinite():
     assert linear.kld_per_dimension(np.array([9.0, 1.0]), 3.0, 4).tolist() == [pytest.approx(np.log(3) / 2), 0, 0, 0]
-    assert linear.kld_per_dimension(np.array([9.0]), 0.0, 1)[0] == np.inf
+    assert linear.kld_per_dimension(np.array([9.0, 0.0]), 0.0, 3).tolist() == [np.inf, 0, 0]

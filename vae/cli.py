@@ -102,6 +102,8 @@ def run_classifier(args: argparse.Namespace) -> None:
 
 def run_pixels(args: argparse.Namespace) -> None:
     """Measure what models are held against: the classes in raw pixels and their components, and the linear theory."""
+    import numpy as np
+
     from vae import data, linear, references
     from vae.files import read_config, write_json
 
@@ -109,7 +111,8 @@ def run_pixels(args: argparse.Namespace) -> None:
     held = references.Held(dataset, args.probe_images, args.images)
     numbers = references.pixels(held, config["grid"]["latent_sizes"])
     objective = config["objective"]
-    spectrum = linear.spectrum(dataset.train_images, objective["likelihood"], objective["sigma"])
+    images = dataset.seen(np.arange(len(dataset.train_images)))
+    spectrum = linear.spectrum(images, objective["likelihood"], objective["sigma"])
     write_json(args.output, numbers | {"spectrum": spectrum.tolist()})
 
 
@@ -254,8 +257,10 @@ def run_sample(args: argparse.Namespace) -> None:
     for folder in args.models:
         found = None
         if session:
-            images = runtime.prior_samples(folder, args.samples, parse_folder(folder)[1], args.threads)
-            (features,) = runtime.run(session, data.binarise(images) if binarised else images)
+            seed = parse_folder(folder)[1]
+            images = runtime.prior_samples(folder, args.samples, seed, args.threads)
+            # The draws of test and training images have the seeds 0 and 1.
+            (features,) = runtime.run(session, data.binarise(images, 2 + seed) if binarised else images)
             found = frechet.distance(*frechet.moments(features), *moments)
         write_json(folder / "samples.json", {"samples": args.samples, "frechet_distance": found})
         log.info("%s: Fréchet distance %s", folder, found)

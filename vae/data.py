@@ -68,7 +68,7 @@ class Dataset:
     def seen(self, chosen: np.ndarray) -> np.ndarray:
         """Training images of these indices as models see them; where they are binarised, one draw of them."""
         images = self.train_images[chosen]
-        return binarise(images) if self.binarised else images
+        return binarise(images, 1) if self.binarised else images
 
     @property
     def sha256(self) -> str:
@@ -85,13 +85,13 @@ def draw(total: int, count: int | None) -> np.ndarray:
     return np.random.default_rng(0).permutation(total)[:count]
 
 
-def binarise(images: np.ndarray) -> np.ndarray:
+def binarise(images: np.ndarray, seed: int) -> np.ndarray:
     """Images `uint8` with every pixel white, 255, with its grey level as the probability, and black otherwise.
 
-    The draw is always the same. That of training, anew in every epoch, is `vae.training.Run.images`.
+    The draw is that of `seed`; that of training, anew in every epoch, is `vae.training.Run.images`.
     """
-    # 255 equally likely thresholds, of which a pixel of grey level g exceeds g.
-    return (images > np.random.default_rng(0).integers(255, size=images.shape, dtype=np.uint8)) * np.uint8(255)
+    # A pixel of grey level g exceeds g of 255 equally likely thresholds.
+    return (images > np.random.default_rng(seed).integers(255, size=images.shape, dtype=np.uint8)) * np.uint8(255)
 
 
 def save(dataset: Dataset, path: str | Path) -> None:
@@ -128,7 +128,7 @@ def load(config: dict) -> Dataset:
     found = _load(config["name"], config["path"])
     if not config.get("binarise"):
         return found
-    return replace(found, test_images=binarise(found.test_images), binarised=True)
+    return replace(found, test_images=binarise(found.test_images, 0), binarised=True)
 
 
 def _load(name: str, path: str | None) -> Dataset:

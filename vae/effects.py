@@ -1,4 +1,8 @@
-"""How far each choice of an architecture moves each measure: a linear model over the grid, with seeds as replicates."""
+"""How far each choice of an architecture moves each measure: a linear model over the grid, with seeds as replicates.
+
+A model says nothing new of an architecture but its seed's noise, so architectures count once, by their mean over seeds,
+and errors are those between architectures.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -29,11 +33,11 @@ LEVEL = 0.05
 
 
 def design(rows: pd.DataFrame) -> pd.DataFrame:
-    """Centred columns of the main effects and interactions, one row per model.
+    """Centred columns of the main effects and interactions, one row per architecture.
 
     A family counts 1 against the last in the alphabet (CNN against DNN); depth, latent size and numbers of parameters
-    count by their logarithm to base 2. Columns that do not vary, or are a combination of those before them, are left
-    out: their effects cannot be told from these models.
+    count by their logarithm to base 2. Columns that do not vary (numbers of parameters: by no more than 10%), or are a
+    combination of those before them, are left out: their effects cannot be told from these architectures.
     """
     main, kinds = {}, {}
     for side in SIDES:
@@ -46,8 +50,9 @@ def design(rows: pd.DataFrame) -> pd.DataFrame:
         main[name], kinds[name] = np.log2([network.depth for network in networks]), (side, "depth")
     main[LATENT], kinds[LATENT] = np.log2(rows["latent_size"]), ("", "latent size")
     for side in SIDES:
-        name = f"{side}: parameters, doubled"
-        main[name], kinds[name] = np.log2(rows[f"{side}_parameters"]), (side, "parameters")
+        name, count = f"{side}: parameters, doubled", rows[f"{side}_parameters"]
+        if count.max() > 1.1 * count.min():
+            main[name], kinds[name] = np.log2(count), (side, "parameters")
     columns = pd.DataFrame({name: np.asarray(values, float) for name, values in main.items()}, index=rows.index)
     columns -= columns.mean()
     for one, other in combinations(main, 2):
@@ -83,27 +88,27 @@ def _independent(columns: pd.DataFrame) -> Iterator[str]:
 def fit(rows: pd.DataFrame) -> pd.DataFrame:
     """Every effect on every measure, one row each, from the table of models; those that diverged are left out.
 
-    Columns: response; term; effect, in standard deviations of the response over the models, of one step of the term;
-    low and high, its 95% interval; p, corrected over the terms of a response (Holm); in_units, the effect in those of
-    the response; vif, the term's variance inflation factor; r2 of the whole; models; seeds. Errors are clustered by
-    architecture, whose seeds are its replicates. With one seed there are no intervals and no p-values.
+    Columns: response; term; effect, in standard deviations of the response over the architectures, of one step of the
+    term; low and high, its 95% interval; p, corrected over the terms of a response (Holm); in_units, the effect in
+    those of the response; vif, the term's variance inflation factor; r2 of the whole; architectures; seeds. With one
+    seed there are no intervals and no p-values.
     """
     rows = rows[rows["status"] == "ok"]
     seeds = rows["seed"].nunique()
+    facts = ["latent_size", "encoder", "decoder", "encoder_parameters", "decoder_parameters"]
     found = []
     for response in RESPONSES:
-        known = rows[np.isfinite(rows[response].astype(float))]
-        values = known[response].astype(float)
+        values = rows[response].astype(float)
         if response in LOGARITHMIC:
             values = np.log(values.clip(lower=SMALLEST))
-        deviation = values.std()
-        columns = design(known) if len(known) > 2 else pd.DataFrame()
-        if not deviation > 1e-12 or columns.empty or len(known) <= len(columns.columns) + 1:
+        known = rows.assign(value=values)[np.isfinite(values)]
+        labels = known.groupby("label").agg(dict.fromkeys(facts, "first") | {"value": "mean"})
+        columns = design(labels) if len(labels) > 1 else pd.DataFrame()
+        deviation = labels["value"].std()
+        if columns.empty or len(labels) <= len(columns.columns) + 1 or not deviation > 1e-12:
             continue
         matrix = sm.add_constant(columns)
-        model = sm.OLS(values / deviation, matrix)
-        clusters = known["label"].astype("category").cat.codes
-        done = model.fit(cov_type="cluster", cov_kwds={"groups": clusters}) if seeds > 1 else model.fit()
+        done = sm.OLS(labels["value"] / deviation, matrix).fit()
         terms = pd.DataFrame({"response": response, "term": columns.columns, "effect": done.params[1:].to_numpy()})
         interval = done.conf_int()[1:].to_numpy() if seeds > 1 else np.full((len(terms), 2), np.nan)
         terms["low"], terms["high"] = interval.T
@@ -111,8 +116,7 @@ def fit(rows: pd.DataFrame) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # one column alone inflates nothing: 1 / (1 - 0)
             terms["vif"] = [variance_inflation_factor(matrix.to_numpy(), 1 + i) for i in range(len(terms))]
-        found.append(
-            terms.assign(in_units=terms["effect"] * deviation, r2=done.rsquared, models=len(known), seeds=seeds)
-        )
-    names = ["response", "term", "effect", "low", "high", "p", "in_units", "vif", "r2", "models", "seeds"]
+        facts_of_all = {"r2": done.rsquared, "architectures": len(labels), "seeds": seeds}
+        found.append(terms.assign(in_units=terms["effect"] * deviation, **facts_of_all))
+    names = ["response", "term", "effect", "low", "high", "p", "in_units", "vif", "r2", "architectures", "seeds"]
     return pd.concat(found, ignore_index=True)[names] if found else pd.DataFrame(columns=names)

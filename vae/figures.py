@@ -22,6 +22,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, SymmetricalLogLocator
 from PIL import Image
 
 from vae import data, effects, linear, ranking
@@ -182,9 +183,15 @@ def _collapse_lines(page: Figure, rows: pd.DataFrame, sizes: list[int]) -> None:
         axes.hlines(theory, ticks - 0.35, ticks + 0.35, color="black", linewidth=2)
     kld.set(yscale="log", ylabel=KLD)
     active.set_yscale("symlog", linthresh=1)
-    active.set(ylabel="active units", ylim=(-0.2, max(2, 1.2 * rows["active_units"].max())))
-    for axis in (beta.yaxis, kld.yaxis, active.yaxis):
-        _plain(axis)
+    active.set(
+        ylabel="active units", ylim=(-0.2, max(2, 1.2 * rows[["active_units", "linear_active_units"]].max(axis=None)))
+    )
+    _plain(kld.yaxis)
+    active.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5)))
+    active.yaxis.set_major_formatter("{x:g}")
+    values = sorted(set(by_size["effective_beta"].first()))
+    beta.set_yticks(values, [f"{value:.3g}" for value in values])
+    beta.yaxis.set_minor_locator(NullLocator())
     for axes in (share, kld, active):
         axes.set_xticks(ticks, sizes, rotation=0 if len(sizes) <= 6 else 90)
         axes.set_xlabel("latent size")
@@ -246,7 +253,7 @@ def effect_sizes(study: Study) -> list[Figure]:
         axes.grid(axis="y", linewidth=0.3)
     for axes in grid.flat[len(responses) :]:
         axes.set_visible(False)
-    grid[-1, wide // 2].set_xlabel("effect of one step, in standard deviations of the measure over all models")
+    grid[-1, wide // 2].set_xlabel("effect of one step, in standard deviations of the measure over all architectures")
     seeds = found["seeds"].iloc[0]
     sure = "with 95% intervals" if seeds > 1 else "without intervals, which one seed cannot give"
     page.suptitle(f"How far each choice moves each measure, {sure}")
@@ -578,9 +585,11 @@ def _line(label: str, color: str = GREY, linestyle: str = "", marker: str = "") 
 
 
 def _plain(axis: Axis) -> None:
-    """Numbers as they are at the powers of ten of a logarithmic axis, and none between."""
+    """Numbers as they are on a logarithmic axis: 1, 2, 5, 10 and so on, or the powers of ten of a long one."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter("")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _log_limits(values: pd.Series, *others: float) -> tuple[float, float]:

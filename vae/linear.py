@@ -33,6 +33,7 @@ def kld_per_dimension(spectrum: np.ndarray, beta: float, latent_size: int) -> np
 
     `beta` is the effective weight of the KLD; at 0 it is infinite.
     """
-    with np.errstate(divide="ignore"):
-        coded = np.log(spectrum[:latent_size] / np.float64(beta)).clip(0) / 2
+    largest = spectrum[:latent_size]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        coded = np.where(largest > beta, np.log(largest / np.float64(beta)) / 2, 0)
     return np.pad(coded, (0, latent_size - len(coded)))

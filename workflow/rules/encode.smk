@@ -4,6 +4,7 @@ rule encode:
         encoder=of_job("encoder.onnx"),
         decoder=of_job("decoder.onnx"),
         dataset="results/data/dataset.npz",
+        facts="results/data/dataset.json",
         code=code("export/runtime", "vae/grid", "vae/data"),
     output:
         latents=of_job("latents.npz"),
