@@ -383,7 +383,10 @@ def verdicts(rows: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     first = table.groupby("claim")["verdict"].transform("first")
     table["flips"] = ""
     for name, group in table[table["verdict"] != first].groupby("claim"):
-        said = "; ".join(f"{row.verdict} by {row.ranking} at {row.cutoff:.0%}" for row in group.itertuples())
+        said = "; ".join(
+            f"{verdict} by {', '.join(rankings)} at {cutoff:.0%}"
+            for (verdict, cutoff), rankings in group.groupby(["verdict", "cutoff"], sort=False)["ranking"]
+        )
         table.loc[table["claim"].eq(name).idxmax(), "flips"] = said
     return table.assign(architectures=replicates.architectures, seeds=replicates.seeds)
 

@@ -216,15 +216,11 @@ def _kld_per_dimension(page: Figure, study: Study, rows: pd.DataFrame, sizes: li
             axes.plot(np.arange(1, size + 1), values, color=ORANGE if row.collapsed else BLUE, linewidth=0.6, alpha=0.5)
         theory = linear.kld_per_dimension(study.spectrum, here["effective_beta"].iloc[0], size)
         axes.plot(np.arange(1, size + 1), theory.clip(1e-3), color="black", linewidth=2)
-        axes.set(
-            xscale="log",
-            yscale="log",
-            ylim=(8e-4, None),
-            title=f"latent size {size}",
-            xlabel="latent dimension, by its KLD",
-        )
+        axes.set(xscale="log", yscale="log", title=f"latent size {size}", xlabel="latent dimension, by its KLD")
         _plain(axes.xaxis)
-        _plain(axes.yaxis)
+    # Not before all is drawn, or the first panel would decide for the others.
+    panels[0].set_ylim(bottom=8e-4)
+    _plain(panels[0].yaxis)
     panels[0].set_ylabel("KLD of a dimension (nats),\nbelow 0.001 drawn there")
 
 

@@ -47,7 +47,8 @@ def main_rows(table: pd.DataFrame) -> pd.DataFrame:
 def claims(table: pd.DataFrame, rows: pd.DataFrame, figures: list[Path]) -> str:
     """The claims: verdict, finding and number of each, where it comes out otherwise, and the figures that show them.
 
-    `rows` is the table of models; `figures` are PNGs, each named like the figure, the first of which stands on top.
+    Below them stand the means of all models by latent size, beside what they are held against. `rows` is the table of
+    models; `figures` are PNGs, each named like the figure.
     """
     first = main_rows(table)
     seeds, diverged = int(first["seeds"].iloc[0]), int((rows["status"] != "ok").sum())
@@ -62,16 +63,49 @@ def claims(table: pd.DataFrame, rows: pd.DataFrame, figures: list[Path]) -> str:
     if seeds == 1:
         summary += " With one seed there is no interval, and so no verdict: train more seeds."
     head = "<tr><th>the paper says</th><th>verdict</th><th>this study finds</th><th>number, and its interval</th></tr>"
-    shown = [figure(path) for path in figures]
+    body = [f"<p>{summary}</p>", "<table>", head, *map(_claim, first.itertuples()), "</table>", _by_latent_size(rows)]
+    body += map(figure, figures)
+    return PAGE.format(title="What the paper claims, and what this study finds", body="\n".join(body))
+
+
+# Means by latent size: a heading, a column of the table of models, and the columns that it is held against.
+HELD = {
+    "KLD": ("kld", {"linear VAE": "linear_kld"}),
+    "active units": ("active_units", {"linear VAE": "linear_active_units"}),
+    "probe accuracy": (
+        "probe_accuracy",
+        {
+            "untrained": "probe_accuracy_untrained",
+            "components": "probe_accuracy_pca",
+            "pixels": "probe_accuracy_pixels",
+        },
+    ),
+    "kNN accuracy": (
+        "knn_accuracy",
+        {"untrained": "knn_accuracy_untrained", "components": "knn_accuracy_pca", "pixels": "knn_accuracy_pixels"},
+    ),
+    "Fréchet distance of samples": (
+        "frechet_distance",
+        {"training images": "frechet_floor", "mean image": "frechet_ceiling"},
+    ),
+}
+
+
+def _by_latent_size(rows: pd.DataFrame) -> str:
+    means = rows[rows["status"] == "ok"].groupby("latent_size").mean(numeric_only=True)
+    shown = {name: (own, others) for name, (own, others) in HELD.items() if own in means and means[own].notna().any()}
+    if not shown:
+        return ""
+    heads = "".join(f"<th colspan={1 + len(others)}>{name}</th>" for name, (_, others) in shown.items())
+    columns = [pair for own, others in shown.values() for pair in (("models", own), *others.items())]
+    names = "".join(f"<td><small>{name}</small></td>" for name, _ in columns)
     body = [
-        f"<p>{summary}</p>",
-        shown[0] if shown else "",
-        "<table>",
-        head,
-        *map(_claim, first.itertuples()),
-        "</table>",
+        f"<tr><td>{size}</td>" + "".join(f"<td>{row[column]:.3g}</td>" for _, column in columns) + "</tr>"
+        for size, row in means.iterrows()
     ]
-    return PAGE.format(title="What the paper claims, and what this study finds", body="\n".join(body + shown[1:]))
+    title = "<h2>What the models are worth, by latent size</h2>"
+    top = [f"<tr><th>latent size</th>{heads}</tr>", f"<tr><td></td>{names}</tr>"]
+    return "\n".join([title, "<table>", *top, *body, "</table>"])
 
 
 def _counted(first: pd.DataFrame) -> str:
