@@ -154,7 +154,7 @@ def test_the_findings_have_the_sign_of_what_they_say():
     better_deep = claims.verdicts(table(CASES["powerful_convolutional_encoders"][0]), 2).set_index("claim")["finding"]
     assert "lose -" in better_deep["powerful_convolutional_encoders"].iloc[0]
     worse_dense = claims.verdicts(table(CASES["dense_and_compact"][0]), 2).set_index("claim")["finding"]
-    assert "larger by +" in worse_dense["dense_and_compact"].iloc[0]
+    assert "ones, is +" in worse_dense["dense_and_compact"].iloc[0]
     rising = claims.verdicts(table(CASES["kld_in_the_top"][0]), 2).set_index("claim")["finding"]
     assert "correlate by -1.00" in rising["kld_in_the_top"].iloc[0]
     assert "correlate by -1.00" in rising["collapse_and_reconstruction"].iloc[0]

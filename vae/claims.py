@@ -282,8 +282,8 @@ def separable_at_50(sample: Sample) -> float:
     "loss of dense less convolutional pairs at smaller latent sizes, less that at larger, in standard deviations",
     "top_quartile_counts_by_latent_size",
     lambda sample: (
-        f"The lead of convolutional pairs is larger by {dense_and_compact(sample):+.2f} standard deviations at small"
-        " latent sizes."
+        "The lead of convolutional over dense pairs at small latent sizes, less that at large ones, is"
+        f" {dense_and_compact(sample):+.2f} standard deviations."
     ),
 )
 def dense_and_compact(sample: Sample) -> float:

@@ -15,10 +15,11 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 66em; padding: 0 1em; }}
+body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 68em; padding: 0 1em; }}
 table {{ border-collapse: collapse; }}
 td, th {{ border-bottom: 1px solid #ccc; padding: .4em .8em; text-align: left; vertical-align: top; }}
 .supported {{ color: #1a7f37; }} .contradicted {{ color: #b35900; }} .undecided {{ color: #666; }}
+.wide td, .wide th {{ font-size: 13px; padding: .4em .45em; }}
 small {{ color: #666; }}
 img {{ max-width: 100%; }}
 </style>
@@ -100,12 +101,16 @@ def _by_latent_size(rows: pd.DataFrame) -> str:
     columns = [pair for own, others in shown.values() for pair in (("models", own), *others.items())]
     names = "".join(f"<td><small>{name}</small></td>" for name, _ in columns)
     body = [
-        f"<tr><td>{size}</td>" + "".join(f"<td>{row[column]:.3g}</td>" for _, column in columns) + "</tr>"
+        f"<tr><td>{size}</td>" + "".join(f"<td>{_rounded(row[column])}</td>" for _, column in columns) + "</tr>"
         for size, row in means.iterrows()
     ]
     title = "<h2>What the models are worth, by latent size</h2>"
     top = [f"<tr><th>latent size</th>{heads}</tr>", f"<tr><td></td>{names}</tr>"]
-    return "\n".join([title, "<table>", *top, *body, "</table>"])
+    return "\n".join([title, '<table class="wide">', *top, *body, "</table>"])
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _counted(first: pd.DataFrame) -> str:
