@@ -106,9 +106,10 @@ def write_page(table: pd.DataFrame, first: Study, second: Study, figure: Path) -
     ]
     names = page.text(first.name), page.text(second.name)
     head = "<tr><th>the paper says</th>" + "".join(f"<th colspan=2>{name}</th>" for name in names) + "</tr>"
+    both = (table["survives"] & (table["verdict_a"] == "supported")).sum()
     summary = (
         f"{table['survives'].sum()} of {len(table)} verdicts are the same in {names[0]} and {names[1]};"
-        f" {(table['survives'] & (table['verdict_a'] == 'supported')).sum()} claims are supported in both."
+        f" claims that are supported in both: {both}."
     )
     body = [f"<p>{summary}</p>", "<table>", head, *rows, "</table>", page.figure(figure)]
     return page.PAGE.format(title=f"{names[0]} and {names[1]}", body="\n".join(body))
