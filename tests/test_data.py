@@ -91,9 +91,16 @@ def test_binarising_draws_the_test_images_once_and_leaves_the_training_images(fo
     np.testing.assert_array_equal(drawn.test_images, again.test_images)
     np.testing.assert_array_equal(drawn.train_images, grey.train_images)
     assert drawn.sha256 != grey.sha256
-    assert drawn.test_images.mean() == pytest.approx(grey.test_images.mean(), rel=0.1)
-    assert drawn.test_images[grey.test_images == 0].max() == 0
-    assert drawn.test_images[grey.test_images == 255].min() == 255
+
+
+def test_a_binarised_pixel_is_white_as_often_as_it_is_bright():
+    levels = np.array([0, 51, 254, 255], np.uint8)
+    drawn = data.binarise(np.broadcast_to(levels, (20_000, 4)), 0)
+    assert (drawn == 255).mean(0) == pytest.approx(levels / 255, abs=0.01)
+    assert drawn[:, 0].max() == 0
+    assert drawn[:, 2].min() == 0
+    assert drawn[:, 3].min() == 255
+    assert not np.array_equal(drawn, data.binarise(np.broadcast_to(levels, (20_000, 4)), 1))
 
 
 def test_labels_may_be_missing(folder, tmp_path):
