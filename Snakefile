@@ -1,6 +1,6 @@
 # The study of VAE architectures, from the config to the report.
 #
-#   config ─► dataset ─► train ─► export ─► encode ─► project ─► rank ─► claims, figures ─► report
+#   config ─► dataset ─► train ─► export ─► latents ─► project ─► rank ─► claims, figures ─► report
 #                  │       │         └──────► sample ────────────┤
 #                  │       └────────────► likelihood ────────────┤
 #                  └────────────────────► references ────────────┘
@@ -19,7 +19,7 @@ include: "workflow/rules/references.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/likelihood.smk"
 include: "workflow/rules/export.smk"
-include: "workflow/rules/encode.smk"
+include: "workflow/rules/latents.smk"
 include: "workflow/rules/project.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/rank.smk"

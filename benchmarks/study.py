@@ -25,14 +25,14 @@ STAGES = {
     "references": ["references"],
     "likelihood": ["likelihood"],
     "export": ["export"],
-    "encode": ["encode"],
+    "latents": ["latents"],
     "project": ["project"],
     "sample": ["sample"],
     "figures": ["figures"],
     "table and pages": ["rank", "claims", "page", "leaderboard"],
     "data and grid": ["data", "study"],
 }
-AFTER = ("export", "encode", "project", "sample", "figures")
+AFTER = ("export", "latents", "project", "sample", "figures")
 MANY = {
     "grid": {
         "latent_sizes": list(range(2, 42, 2)),

@@ -10,12 +10,14 @@ from vae.errors import UserError
 BATCH = 1000
 
 
-def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
-    """Open an ONNX file, or its content, on the CPU; UserError names a file that is missing or not sound."""
+def open_session(
+    model: Path | bytes, threads: int, provider: str = "CPUExecutionProvider"
+) -> onnxruntime.InferenceSession:
+    """Open an ONNX file, or its content; UserError names a file that is missing or not sound."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=[provider])
     except Exception as error:  # onnxruntime's own exceptions share no public base class
         name, reason = model if isinstance(model, Path) else "graph", " ".join(str(error).split())
         raise UserError(f"{name}: onnxruntime cannot load it ({reason})") from None
@@ -44,7 +46,7 @@ def prior_samples(folder: Path, count: int, seed: int, threads: int) -> np.ndarr
     """Images `uint8 [count, H, W]` or `[count, C, H, W]` of codes drawn from the prior with `seed`."""
     session = open_session(folder / "decoder.onnx", threads)
     codes = np.random.default_rng(seed).standard_normal((count, session.get_inputs()[0].shape[1]), np.float32)
-    return _grey_levels(run(session, codes)[0])
+    return grey_levels(run(session, codes)[0])
 
 
 def examples(
@@ -64,10 +66,10 @@ def examples(
     codes = mean[indices] + np.exp(log_variance[indices] / 2) * noise
     return {
         "indices": indices,
-        "reconstructions": _grey_levels(decode(folder, codes, threads)),
-        "samples": _grey_levels(decode(folder, prior, threads)),
+        "reconstructions": grey_levels(decode(folder, codes, threads)),
+        "samples": grey_levels(decode(folder, prior, threads)),
     }
 
 
-def _grey_levels(probabilities: np.ndarray) -> np.ndarray:
+def grey_levels(probabilities: np.ndarray) -> np.ndarray:
     return np.rint(np.nan_to_num(probabilities) * 255).astype(np.uint8)

@@ -68,7 +68,7 @@ PLUMBING = {"vae", "vae.errors", "vae.files"}  # how to write a file is no reaso
         "train",
         "likelihood",
         "export",
-        "encode",
+        "latents",
         "project",
         "sample",
         "rank",

@@ -47,7 +47,7 @@ def study(root, labels=None, **changes):
     vae("train", *given, *data, *models)
     vae("likelihood", *data, "--samples", 3, "--images", 20, *models)
     vae("export", *data, *models)
-    vae("encode", *data, "--probe-images", 30, *models)
+    vae("latents", *data, "--probe-images", 30, *models)
     vae("project", *data, *models)
     vae("sample", *data, "--samples", 20, "--classifier", root / "references/classifier.npz", *models)
     vae("rank", *given, *tables, "--counts", root / "counts.csv")

@@ -147,7 +147,7 @@ def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(checkout, tmp
 
 def test_adding_an_encoder_trains_only_its_pairs(checkout, tmp_path):
     jobs = planned(*overlay(tmp_path, {"grid": {"encoders": ["DNN1", "CNN2", "DNN2"]}}), cwd=checkout)
-    assert jobs["train"] == jobs["export"] == jobs["encode"] == jobs["project"] == 2
+    assert jobs["train"] == jobs["export"] == jobs["latents"] == jobs["project"] == 2
 
 
 def test_one_job_per_model_gives_the_same_bytes_from_another_directory(checkout, tmp_path):

@@ -194,7 +194,7 @@ def run_likelihood(args: argparse.Namespace) -> None:
             log.info("%s: %s", folder, numbers)
 
 
-def run_encode(args: argparse.Namespace) -> None:
+def run_latents(args: argparse.Namespace) -> None:
     """Compute latents of the test set and of training images, and a few example images, with the exported models."""
     from export import runtime
     from vae import data
@@ -319,6 +319,38 @@ def run_leaderboard(args: argparse.Namespace) -> None:
     write_text(args.output, leaderboard.page(ranking.read(args.table), read_json(args.dataset.with_suffix(".json"))))
 
 
+def run_encode(args: argparse.Namespace) -> None:
+    """Encode images from IDX (plain or .gz), .npy or a folder of PNGs with a trained encoder, to .npy."""
+    from export.encoder import Encoder
+
+    encoder = Encoder.load(args.model, args.runtime, args.device, args.threads)
+    encoder.encode_file(
+        args.images, args.output, args.log_variance, args.sample, args.overwrite, progress=args.log is None
+    )
+    print(f"{args.output}: codes of {encoder.label}, with {encoder.runtime}")
+
+
+def run_decode(args: argparse.Namespace) -> None:
+    """Decode codes, .npy [N, latent], with a trained decoder, to images .npy `uint8`."""
+    from export import codes
+
+    codes.decode_file(args.model, args.codes, args.output, args.threads, args.overwrite)
+    print(args.output)
+
+
+def run_models(args: argparse.Namespace) -> None:
+    """List the models of a study with their ranks, best first."""
+    from vae import ranking
+    from vae.grid import Spec, folder
+
+    rows = ranking.read(args.results / "tables/models.csv")
+    rows["folder"] = [
+        str(folder(args.results / "models", Spec.parse(one.label), one.seed)) for one in rows.itertuples()
+    ]
+    shown = rows[["rank", "label", "seed", "reconstruction", "kld", "elbo", "collapsed", "status", "folder"]]
+    print(shown.to_string(index=False, float_format="{:.2f}".format))
+
+
 def run_compare(args: argparse.Namespace) -> None:
     """Lay two studies beside each other: verdicts side by side, and the architectures whose rank shifts."""
     from vae import compare, figures
@@ -370,7 +402,7 @@ def _parser() -> argparse.ArgumentParser:
             ["--dataset", "--threads", "--jobs-per-gpu", "--images", "--samples", "models"],
         ),
         "export": (run_export, ["--dataset", "--threads", "models"]),
-        "encode": (run_encode, ["--dataset", "--threads", "--probe-images", "models"]),
+        "latents": (run_latents, ["--dataset", "--threads", "--probe-images", "models"]),
         "project": (run_project, ["--dataset", "--images", "models"]),
         "sample": (run_sample, ["--dataset", "--threads", "--samples", "models"]),
         "rank": (run_rank, ["--config", "--models", "--references", "--table"]),
@@ -378,6 +410,9 @@ def _parser() -> argparse.ArgumentParser:
         "page": (run_page, ["--table", "output"]),
         "figure": (run_figure, ["--table", "--models", "--references", "--dataset"]),
         "compare": (run_compare, []),
+        "models": (run_models, []),
+        "encode": (run_encode, []),
+        "decode": (run_decode, []),
         "leaderboard": (run_leaderboard, ["--table", "--dataset", "output"]),
     }
     parser = argparse.ArgumentParser(prog="vae", description="The stages of a study of VAE architectures.")
@@ -406,6 +441,19 @@ def _parser() -> argparse.ArgumentParser:
         if name == "page":
             command.add_argument("--claims", type=Path, required=True, help="claims.csv")
             command.add_argument("figures", type=Path, nargs="*", help="figures to show, as PNG")
+        if name == "models":
+            command.add_argument("results", type=Path, nargs="?", default=Path("results"), help="the folder of a study")
+        if name in ("encode", "decode"):
+            command.add_argument("model", type=Path, help="the folder of a model, or its .onnx")
+            command.add_argument("images" if name == "encode" else "codes", type=Path, help="what to read")
+            command.add_argument("output", type=Path, help="the .npy to write")
+            command.add_argument("--threads", type=int, help="CPU threads; all if not given")
+            command.add_argument("--overwrite", action="store_true", help="replace what is there")
+        if name == "encode":
+            command.add_argument("--runtime", default="auto", choices=["auto", "onnx", "torchscript", "aot"])
+            command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+            command.add_argument("--sample", type=int, metavar="SEED", help="write draws from q(z|x), not its means")
+            command.add_argument("--log-variance", type=Path, metavar="FILE", help="write log-variances too, as .npy")
         if name == "compare":
             command.add_argument("results_a", type=Path, help="the results folder of a study")
             command.add_argument("results_b", type=Path, help="that of another")

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from vae.errors import UserError
 
 
@@ -67,6 +65,8 @@ def read_json(path: str | Path) -> dict:
 
 def read_config(text: str) -> dict:
     """A configuration from the path of a YAML file, or from its content as inline JSON (text that starts with `{`)."""
+    import yaml  # who only encodes images does without
+
     try:
         inline = text.startswith("{")
         config = json.loads(text) if inline else yaml.safe_load(Path(text).read_text(encoding="utf-8"))

@@ -1,5 +1,5 @@
 # encoder.onnx, decoder.onnx → latents of the test set and of training images, and a few example images
-rule encode:
+rule latents:
     input:
         encoder=of_job("encoder.onnx"),
         decoder=of_job("decoder.onnx"),
@@ -10,9 +10,9 @@ rule encode:
         latents=of_job("latents.npz"),
         examples=of_job("examples.npz"),
     log:
-        f"results/logs/encode/{JOB}.log",
+        f"results/logs/latents/{JOB}.log",
     benchmark:
-        f"results/benchmarks/encode/{JOB}.tsv"
+        f"results/benchmarks/latents/{JOB}.tsv"
     conda:
         ENVIRONMENT
     threads: config["threads"]
@@ -20,4 +20,4 @@ rule encode:
         models=job_models,
         images=images_of("probe_images", "--probe-images"),
     shell:
-        "python -m vae encode --dataset {input.dataset} {params.images} --threads {threads} --log {log} {params.models}"
+        "python -m vae latents --dataset {input.dataset} {params.images} --threads {threads} --log {log} {params.models}"

@@ -1,0 +1,42 @@
+"""Codes back to images, with an exported decoder."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from export.runtime import grey_levels, open_session, run
+from vae.errors import UserError
+from vae.files import replacing
+
+CHUNK = 4096
+
+
+def decode_file(
+    model: str | Path, source: str | Path, target: str | Path, threads: int | None = None, overwrite: bool = False
+) -> None:
+    """Write the images of codes, `.npy [N, latent]`, to `target`, `.npy`, `uint8 [N, ...]`, in bounded memory.
+
+    `model` is a model's folder, or a `decoder.onnx`. Raises UserError for codes that are not of the decoder's size, or
+    a target that exists.
+    """
+    source, target, graph = Path(source), Path(target), Path(model)
+    graph = graph / "decoder.onnx" if graph.is_dir() else graph
+    if target.exists() and not overwrite:
+        raise UserError(f"{target}: exists; choose another name, or allow to overwrite it")
+    if not graph.exists():
+        raise UserError(f"{graph}: no such file; give a model's folder, or a decoder.onnx")
+    session = open_session(graph, threads or os.cpu_count() or 1)
+    (codes,), (images,) = session.get_inputs(), session.get_outputs()
+    try:
+        array = np.load(source, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{source}: not a sound .npy of plain numbers ({error})") from None
+    if array.ndim != 2 or array.shape[1] != codes.shape[1] or array.dtype.kind != "f":
+        raise UserError(f"{source}: codes are floats [N, {codes.shape[1]}], not {array.dtype} {list(array.shape)}")
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(array), *images.shape[1:])}
+    with replacing(target) as partial, open(partial, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for start in range(0, len(array), CHUNK):
+            (found,) = run(session, np.asarray(array[start : start + CHUNK], np.float32))
+            stream.write(grey_levels(found).tobytes())

@@ -1,0 +1,208 @@
+"""A trained encoder without the workflow: images in, codes out, in bounded memory and at the speed of the machine.
+
+    from export import Encoder
+
+    encoder = Encoder.load("results/models/L50_DNN1_CNN4/seed0")
+    mean, log_variance = encoder.encode(images)
+
+With onnxruntime it needs NumPy and nothing else; torch is imported where a runtime of torch is asked for.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from export import runtimes
+from export.images import open_images
+from vae.errors import UserError
+from vae.files import replacing
+
+log = logging.getLogger(__name__)
+
+# Images that one thread computes at once: few enough that activations stay in the cache, whatever the caller passes.
+MICRO_BATCH = 256
+# Images that are read and written at once from and to files: bounds the memory.
+CHUNK = 64 * MICRO_BATCH
+# torch takes seconds to start: it is only tried where there are so many images that a faster runtime makes up for it.
+WORTH_TORCH = 500_000
+Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class Encoder:
+    """Images to mean and log-variance of q(z|x); made by `Encoder.load`.
+
+    `image_shape` is `(H, W)` or `(C, H, W)`; `runtime` is the one in use, `auto` until the first images are seen.
+    """
+
+    def __init__(self, folder: Path, graph: Path, runtime: str, device: str, threads: int):
+        self.folder, self.graph, self.runtime, self.device, self.threads = folder, graph, runtime, device, threads
+        onnx = runtimes.onnx(graph, device)
+        self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
+        self._runs: dict[str, Run] = {"onnx": onnx}
+        if runtime != "auto":
+            self._runtime(runtime)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, runtime: str = "auto", device: str = "auto", threads: int | None = None
+    ) -> "Encoder":
+        """The encoder of a model's folder, or of an `encoder.onnx`.
+
+        `runtime` is `onnx`, `torchscript`, `aot` (AOTInductor, which compiles for this machine, once), or `auto`: the
+        fastest by measurement of those that start fast enough to be worth it. `device` is `cpu`, `cuda` or `auto`.
+        `threads` is how many CPU threads to use, all if not given; the codes do not depend on it.
+        Raises UserError where there is no such model, or the runtime cannot be had.
+        """
+        path = Path(path)
+        folder, graph = (path, path / "encoder.onnx") if path.is_dir() else (path.parent, path)
+        if not graph.exists():
+            raise UserError(f"{graph}: no such file; give a model's folder, or an encoder.onnx")
+        return cls(folder, graph, runtime, device, threads or os.cpu_count() or 1)
+
+    def encode(self, images, sample: int | None = None):
+        """Mean and log-variance, each `float32 [N, latent]`, of images `uint8 [N, H, W]`, `[N, C, H, W]` or flat.
+
+        NumPy arrays for NumPy arrays, torch tensors on the CPU for torch tensors. With a seed as `sample`, draws from
+        q(z|x) come instead. Raises UserError for images of another type or shape.
+        """
+        tensor = hasattr(images, "detach")
+        array = self._checked(images.detach().cpu().numpy() if tensor else np.asarray(images))
+        mean, log_variance = self._encode(array, self._chosen(array))
+        found = (mean, log_variance)
+        if sample is not None:
+            found = (_draw(mean, log_variance, np.random.default_rng(sample)),)
+        if tensor:
+            found = tuple(map(sys.modules["torch"].from_numpy, found))
+        return found if sample is None else found[0]
+
+    def encode_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        log_variance: str | Path | None = None,
+        sample: int | None = None,
+        overwrite: bool = False,
+        progress: bool = True,
+    ) -> None:
+        """Write the means of a file's images to `target`, `.npy`, `float32 [N, latent]`, in bounded memory.
+
+        `source` is IDX (plain or .gz), `.npy`, or a folder of PNGs. With a seed as `sample`, draws from q(z|x) are
+        written instead of the means; the log-variances go to the file of that name, if one is given. Files appear whole
+        or not at all. Raises UserError for an unsound source, images of another shape, or a target that exists.
+        """
+        targets = [Path(path) for path in (target, log_variance) if path]
+        for path in targets:
+            if path.suffix != ".npy":
+                raise UserError(f"{path}: codes are written as .npy")
+            if path.exists() and not overwrite:
+                raise UserError(f"{path}: exists; choose another name, or allow to overwrite it")
+        images = open_images(source)
+        if images.shape not in (self.image_shape, (int(np.prod(self.image_shape)),)):
+            raise UserError(f"{source}: images are {list(images.shape)}, the encoder takes {list(self.image_shape)}")
+        rng = None if sample is None else np.random.default_rng(sample)
+        with _files(targets, (images.count, self.latent_size)) as streams:
+            for chunk in _ahead(images.chunks(CHUNK), _bar(images.count, progress)):
+                codes = self._encode(self._checked(chunk), self._chosen(chunk, images.count))
+                if rng:
+                    codes = _draw(*codes, rng), codes[1]
+                for stream, part in zip(streams, codes):
+                    stream.write(part.tobytes())
+
+    def _checked(self, images: np.ndarray) -> np.ndarray:
+        flat = (int(np.prod(self.image_shape)),)
+        if images.dtype != np.uint8:
+            raise UserError(f"images are uint8 from 0 to 255, as they are, not {images.dtype}")
+        if images.ndim < 2 or images.shape[1:] not in (self.image_shape, flat):
+            raise UserError(f"images are [N, {', '.join(map(str, self.image_shape))}], not {list(images.shape)}")
+        return np.ascontiguousarray(images).reshape(-1, *self.image_shape)
+
+    def _encode(self, images: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of checked images: micro-batches go to as many threads as there are, and each is computed by one."""
+        mean, log_variance = (np.empty((len(images), self.latent_size), np.float32) for _ in range(2))
+
+        def one(start: int) -> None:
+            part = slice(start, start + MICRO_BATCH)
+            mean[part], log_variance[part] = run(images[part])
+
+        starts = range(0, len(images), MICRO_BATCH)
+        with run.session(), ThreadPoolExecutor(self.threads) as pool:
+            for _ in pool.map(one, starts):
+                pass
+        return mean, log_variance
+
+    def _runtime(self, name: str) -> Run:
+        if name not in self._runs:
+            self._runs[name] = runtimes.RUNTIMES[name](self.folder, self.device)
+        return self._runs[name]
+
+    def _chosen(self, images: np.ndarray, total: int | None = None) -> Run:
+        """The runtime in use; where it is `auto`, the fastest on some of these images."""
+        if self.runtime == "auto":
+            self.runtime = self._fastest(images, total or len(images))
+            log.info("%s: encoding with %s", self.folder, self.runtime)
+        return self._runtime(self.runtime)
+
+    def _fastest(self, images: np.ndarray, total: int) -> str:
+        torch_is_there = "torch" in sys.modules or (total >= WORTH_TORCH and runtimes.has_torch())
+        if not torch_is_there or len(images) < MICRO_BATCH:
+            return "onnx"
+        some, seconds = images[: 8 * MICRO_BATCH], {}
+        for name in ("onnx", "torchscript"):
+            try:
+                run = self._runtime(name)
+            except UserError as error:
+                log.warning("%s cannot be had: %s", name, error)
+                continue
+            self._encode(some, run)  # libraries set themselves up in their first calls
+            begun = perf_counter()
+            self._encode(some, run)
+            seconds[name] = perf_counter() - begun
+        return min(seconds, key=seconds.get)
+
+
+def _draw(mean: np.ndarray, log_variance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return mean + np.exp(log_variance / 2) * rng.standard_normal(mean.shape, np.float32)
+
+
+@contextmanager
+def _files(targets: list[Path], shape: tuple[int, int]) -> Iterator[list]:
+    """Files of arrays to append to, which take the place of the targets when all went well.
+
+    They are written, not mapped: on a full disk a write is an error, and a page of a mapped file is the end.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+    with ExitStack() as stack:
+        streams = [stack.enter_context(open(stack.enter_context(replacing(path)), "wb")) for path in targets]
+        for stream in streams:
+            np.lib.format.write_array_header_1_0(stream, header)
+        yield streams
+
+
+def _ahead(chunks: Iterator[np.ndarray], bar) -> Iterator[np.ndarray]:
+    """The same chunks, the next of which is read while one is worked on."""
+    with ThreadPoolExecutor(1) as reader, bar:
+        waiting = reader.submit(next, chunks, None)
+        while (chunk := waiting.result()) is not None:
+            waiting = reader.submit(next, chunks, None)
+            yield chunk
+            bar.update(len(chunk))
+
+
+def _bar(count: int, progress: bool):
+    try:
+        from tqdm import tqdm
+    except ImportError:  # no progress is shown where tqdm is not installed
+        return _NoBar()
+    return tqdm(total=count, unit=" images", disable=None if progress else True)
+
+
+class _NoBar(nullcontext):
+    def update(self, count: int) -> None:
+        """Nothing."""

@@ -1,0 +1,120 @@
+"""Files of images, read a chunk at a time: IDX (plain or .gz), .npy, or a folder of PNGs."""
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vae.errors import UserError
+
+
+@dataclass(frozen=True)
+class Images:
+    """`count` images `uint8` of `shape`, which `chunks(size)` yields in order, `size` at a time."""
+
+    count: int
+    shape: tuple[int, ...]
+    chunks: Callable[[int], Iterator[np.ndarray]]
+
+
+def open_images(path: str | Path) -> Images:
+    """The images of a file or folder; what it holds is checked before memory is taken.
+
+    Raises UserError where it is missing, empty, truncated, or of another type.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _pngs(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    try:
+        found = _npy(path) if path.suffix == ".npy" else _idx(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not found.count:
+        raise UserError(f"{path}: holds no images")
+    return found
+
+
+def _npy(path: Path) -> Images:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a sound .npy of plain numbers ({error})") from None
+    if array.dtype != np.uint8 or array.ndim < 2:
+        raise UserError(f"{path}: images are uint8 [N, ...], not {array.dtype} {list(array.shape)}")
+
+    def chunks(size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(array), size):
+            yield np.asarray(array[start : start + size])
+
+    return Images(len(array), array.shape[1:], chunks)
+
+
+def _idx(path: Path) -> Images:
+    packed = path.suffix == ".gz"
+
+    def opened():
+        return gzip.open(path) if packed else open(path, "rb")
+
+    with opened() as stream:
+        magic = stream.read(4)
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 0x08 or magic[3] < 2:
+            raise UserError(f"{path}: not an IDX file of images (unsigned bytes, at least two dimensions)")
+        header = stream.read(4 * magic[3])
+        if len(header) < 4 * magic[3]:
+            raise UserError(f"{path}: truncated in its header")
+    count, *shape = struct.unpack(f">{magic[3]}I", header)
+    each = math.prod(shape)
+    if not packed and (found := path.stat().st_size - 4 - len(header)) != count * each:
+        raise UserError(f"{path}: {[count, *shape]} takes {count * each} bytes, {found} are there")
+
+    def chunks(size: int) -> Iterator[np.ndarray]:
+        with opened() as stream:
+            stream.read(4 + len(header))
+            for start in range(0, count, size):
+                wanted = min(size, count - start)
+                try:
+                    raw = stream.read(wanted * each)
+                except (OSError, EOFError, zlib.error) as error:
+                    raise UserError(f"{path}: truncated or not gzip ({error})") from None
+                if len(raw) < wanted * each:
+                    raise UserError(
+                        f"{path}: truncated: {count} images are promised, {start + len(raw) // each} are there"
+                    )
+                yield np.frombuffer(raw, np.uint8).reshape(wanted, *shape)
+
+    return Images(count, tuple(shape), chunks)
+
+
+def _pngs(folder: Path) -> Images:
+    from PIL import Image, UnidentifiedImageError
+
+    files = sorted(folder.glob("*.png"))
+    if not files:
+        raise UserError(f"{folder}: holds no .png files")
+
+    def read(file: Path) -> np.ndarray:
+        try:
+            with Image.open(file, formats=["PNG"]) as image:
+                pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"))
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise UserError(f"{file}: not a sound PNG ({error})") from None
+        return pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+    shape = read(files[0]).shape
+
+    def chunks(size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(files), size):
+            images = [read(file) for file in files[start : start + size]]
+            for file, image in zip(files[start:], images):
+                if image.shape != shape:
+                    raise UserError(f"{file}: {list(image.shape)}, where {files[0].name} is {list(shape)}")
+            yield np.stack(images)
+
+    return Images(len(files), shape, chunks)

@@ -1,0 +1,138 @@
+"""What an encoder runs in: each is a callable from images `uint8 [B, ...]` to mean and log-variance, `float32`.
+
+It is called from many threads at once, each time with a micro-batch, within its `session()`.
+"""
+
+import ctypes
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from export.runtime import open_session
+from vae.errors import UserError
+from vae.files import replacing
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class Onnx:
+    """onnxruntime, on one thread per call; the graph says of itself which model it is."""
+
+    def __init__(self, graph: Path, device: str):
+        there = device == "auto" and PROVIDERS["cuda"] in onnxruntime.get_available_providers()
+        provider = PROVIDERS["cuda" if there else "cpu" if device == "auto" else device]
+        if provider not in onnxruntime.get_available_providers():
+            raise UserError(f"device {device}: this onnxruntime has no {provider}; install onnxruntime-gpu")
+        self._session = open_session(graph, 1, provider)
+        (images,), outputs = self._session.get_inputs(), self._session.get_outputs()
+        if images.type != "tensor(uint8)" or [output.name for output in outputs] != ["mean", "log_variance"]:
+            raise UserError(
+                f"{graph}: not an encoder of this package: it has to take uint8 images to mean and log_variance"
+            )
+        self.image_shape, self.latent_size = tuple(images.shape[1:]), outputs[0].shape[1]
+        self.label = self._session.get_modelmeta().custom_metadata_map.get("label", graph.stem)
+        self._input = images.name
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(self._session.run(None, {self._input: images}))
+
+    session = nullcontext
+
+
+class _Torch:
+    """A runtime of torch: its threads are those of the caller, each with one of its own."""
+
+    def __init__(self, folder: Path, device: str):
+        if not has_torch():
+            raise UserError("torch is not installed: use the runtime onnx")
+        import torch
+
+        self._torch = torch
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device cuda: torch sees no GPU here")
+        self.device = torch.device(
+            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+        )
+        self._module = self._load(folder)
+        _keep_memory()
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        torch = self._torch
+        with torch.inference_mode():
+            mean, log_variance = self._module(torch.from_numpy(images).to(self.device))
+            return mean.cpu().numpy(), log_variance.cpu().numpy()
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        threads = self._torch.get_num_threads()
+        self._torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            self._torch.set_num_threads(threads)
+
+
+class TorchScript(_Torch):
+    """`encoder.ts`, frozen after loading, in the memory format that is the faster for it."""
+
+    def _load(self, folder: Path):
+        import warnings
+
+        torch, file = self._torch, folder / "encoder.ts"
+        if not file.exists():
+            raise UserError(f"{file}: no such file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, and still working
+            try:
+                return torch.jit.freeze(torch.jit.load(file, map_location=self.device).eval())
+            except RuntimeError as error:
+                raise UserError(f"{file}: not a TorchScript encoder ({str(error).splitlines()[0]})") from None
+
+
+class Aot(_Torch):
+    """The trained model compiled for this machine by AOTInductor, once; kept in the user's cache."""
+
+    def _load(self, folder: Path):
+        torch = self._torch
+        from export.graphs import Encoder
+        from vae import checkpoint
+        from vae.files import read_json, sha256
+
+        weights = folder / "weights.safetensors"
+        if not weights.exists():
+            raise UserError(f"{weights}: no such file; the runtime aot needs the whole folder of a model")
+        name = f"{sha256([weights, folder / 'provenance.json'])[:32]}-torch{torch.__version__}-{self.device.type}.pt2"
+        package = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vae-encoders" / name
+        if not package.exists():
+            model = Encoder(checkpoint.load(folder)).to(self.device).eval()
+            shape = read_json(folder / "provenance.json")["image_shape"]
+            images = torch.zeros(8, *shape, dtype=torch.uint8, device=self.device)
+            program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
+            package.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(package) as partial:
+                torch._inductor.aoti_compile_and_package(program, package_path=str(partial))
+        return torch._inductor.aoti_load_package(str(package))
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; it is not imported."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def _keep_memory() -> None:
+    """Keep the C library from giving activations back to the kernel at every batch, where it is glibc."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            for option, value in ((-4, 0), (-1, 2**30), (-2, 2**26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+                mallopt(option, value)
+
+
+onnx = Onnx
+RUNTIMES = {"torchscript": TorchScript, "aot": Aot}
