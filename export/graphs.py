@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from vae import checkpoint
 from vae.errors import UserError
 from vae.files import read_json, write_bytes, write_json
 from vae.grid import parse_folder
-from vae.networks import VAE, as_inputs
+from vae.networks import VAE, as_inputs, as_planes
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,21 @@ class Encoder(nn.Module):
 
     def __init__(self, model: VAE):
         super().__init__()
-        self.encoder = model.encoder
+        self.encoder, self.folded = deepcopy(model.encoder), False
+        if first := _first_layer(self.encoder.body):
+            with torch.no_grad():
+                first.weight /= 255
+            self.folded = True
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.encoder(as_inputs(images))
+        # A layer whose weights are divided by 255 takes grey levels as they are, and spares a pass over all pixels.
+        return self.encoder(as_planes(images).float() if self.folded else as_inputs(images))
+
+
+def _first_layer(body: nn.Module) -> nn.Linear | nn.Conv2d | None:
+    """The layer that images come to first, if it is linear and nothing is between."""
+    layers = [layer for layer in body if not isinstance(layer, nn.Flatten)] if isinstance(body, nn.Sequential) else []
+    return layers[0] if layers and type(layers[0]) in (nn.Linear, nn.Conv2d) else None
 
 
 class Decoder(nn.Module):

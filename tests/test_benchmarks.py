@@ -17,7 +17,7 @@ def programs(monkeypatch):
     """The programs as modules, importable also by the processes that they start."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield importlib.import_module
-    for name in ("training", "study", "likelihood"):
+    for name in ("training", "study", "likelihood", "encoding"):
         sys.modules.pop(name, None)
 
 
@@ -95,3 +95,21 @@ def test_the_bound_of_the_literature_is_approached(programs, sample, tmp_path, c
     assert found["epochs"] >= len(found["curve"])
     assert -600 < found["last"]["bound"] < found["last"]["literature"]
     assert "20 codes, 500 images" in capsys.readouterr().out
+
+
+def test_the_numbers_of_encoding_hang_together(programs, tmp_path, monkeypatch, capsys):
+    encoding = programs("encoding")
+    monkeypatch.setattr(encoding, "REPEATS", 1)
+    monkeypatch.setattr(encoding, "matrix_limit", lambda on, precision: 1e12)
+    encoding.main(["--images", "300", "--json", str(tmp_path / "table.json")])
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert {(row["encoder"], row["path"]) for row in rows} == {
+        (encoder, path)
+        for encoder in ("DNN1", "CNN1", "CNN3")
+        for path in ("DataLoader", "eager", "onnx", "torchscript", "limit")
+    }
+    limits = {row["encoder"]: row["images_per_second"] for row in rows if row["path"] == "limit"}
+    assert limits["DNN1"] == pytest.approx(1e12 / 2 / (784 * 512 + 512 * 64))
+    for row in rows:
+        assert row["fraction_of_limit"] == pytest.approx(row["images_per_second"] / limits[row["encoder"]])
+    assert "CNN3 torchscript" in capsys.readouterr().out

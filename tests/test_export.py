@@ -41,6 +41,23 @@ def test_exports_compute_what_the_model_does(tmp_path, family, shape):
     np.testing.assert_allclose(script[0].detach(), mean[:7], atol=1e-5)
 
 
+def test_the_scale_of_grey_levels_is_in_the_first_layer_and_the_model_keeps_its_own(tmp_path):
+    model, _ = exported(tmp_path, "L3_CNN2_DNN1")
+    assert "Div" not in {node.op_type for node in onnx.load(tmp_path / "encoder.onnx").graph.node}
+    before = build(Spec.parse("L3_CNN2_DNN1"), (28, 28), WIDTHS, 0).encoder.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
+
+
+def test_an_encoder_that_does_not_begin_with_a_linear_layer_is_scaled_before_it(tmp_path):
+    model = build(Spec.parse("L3_DNN1_DNN1"), (28, 28), WIDTHS, 0).eval()
+    model.encoder.body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Tanh(), *list(model.encoder.body)[1:])
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+    graphs.export(tmp_path, model, images, {}, check=True)
+    with torch.inference_mode():
+        wanted = model.encoder(as_inputs(torch.from_numpy(images)))[0]
+    np.testing.assert_allclose(runtime.encode(tmp_path, images, threads=1)[0], wanted, atol=1e-5)
+
+
 def test_an_onnx_file_says_what_it_is(tmp_path):
     exported(tmp_path, "L3_DNN1_CNN1", seed=5)
     session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")

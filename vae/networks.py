@@ -258,7 +258,11 @@ def to_planes(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (1, *image_shape) if len(image_shape) == 2 else tuple(image_shape)
 
 
+def as_planes(images: Tensor) -> Tensor:
+    """Images `uint8 [B, H, W]` or `[B, C, H, W]` as `[B, C, H, W]`."""
+    return images.unsqueeze(1) if images.ndim == 3 else images
+
+
 def as_inputs(images: Tensor) -> Tensor:
     """Images `uint8 [B, H, W]` or `[B, C, H, W]` as floats in [0, 1] of torch's default precision, `[B, C, H, W]`."""
-    planes = images.unsqueeze(1) if images.ndim == 3 else images
-    return planes / 255
+    return as_planes(images) / 255
