@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from export.images import open_npy
 from export.runtime import grey_levels, open_session, run
 from vae.errors import UserError
 from vae.files import replacing
@@ -28,10 +29,7 @@ def decode_file(
         raise UserError(f"{graph}: no such file; give a model's folder, or a decoder.onnx")
     session = open_session(graph, threads or os.cpu_count() or 1)
     (codes,), (images,) = session.get_inputs(), session.get_outputs()
-    try:
-        array = np.load(source, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{source}: not a sound .npy of plain numbers ({error})") from None
+    array = open_npy(source)
     if array.ndim != 2 or array.shape[1] != codes.shape[1] or array.dtype.kind != "f":
         raise UserError(f"{source}: codes are floats [N, {codes.shape[1]}], not {array.dtype} {list(array.shape)}")
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(array), *images.shape[1:])}

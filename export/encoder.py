@@ -32,6 +32,8 @@ MICRO_BATCH = 256
 CHUNK = 64 * MICRO_BATCH
 # torch takes seconds to start: it is only tried where there are so many images that a faster runtime makes up for it.
 WORTH_TORCH = 500_000
+RUNTIMES = ("auto", "onnx", *runtimes.OF_TORCH)
+DEVICES = ("auto", *runtimes.PROVIDERS)
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -43,7 +45,7 @@ class Encoder:
 
     def __init__(self, folder: Path, graph: Path, runtime: str, device: str, threads: int):
         self.folder, self.graph, self.runtime, self.device, self.threads = folder, graph, runtime, device, threads
-        onnx = runtimes.onnx(graph, device)
+        onnx = runtimes.Onnx(graph, device)
         self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
         self._runs: dict[str, Run] = {"onnx": onnx}
         if runtime != "auto":
@@ -60,6 +62,9 @@ class Encoder:
         `threads` is how many CPU threads to use, all if not given; the codes do not depend on it.
         Raises UserError where there is no such model, or the runtime cannot be had.
         """
+        for given, known, what in ((runtime, RUNTIMES, "runtime"), (device, DEVICES, "device")):
+            if given not in known:
+                raise UserError(f"{what} {given!r} is not known; known are {', '.join(known)}")
         path = Path(path)
         folder, graph = (path, path / "encoder.onnx") if path.is_dir() else (path.parent, path)
         if not graph.exists():
@@ -98,6 +103,8 @@ class Encoder:
         or not at all. Raises UserError for an unsound source, images of another shape, or a target that exists.
         """
         targets = [Path(path) for path in (target, log_variance) if path]
+        if len({path.absolute() for path in targets}) < len(targets):
+            raise UserError(f"{target}: codes and log-variances need a file each")
         for path in targets:
             if path.suffix != ".npy":
                 raise UserError(f"{path}: codes are written as .npy")
@@ -139,7 +146,7 @@ class Encoder:
 
     def _runtime(self, name: str) -> Run:
         if name not in self._runs:
-            self._runs[name] = runtimes.RUNTIMES[name](self.folder, self.device)
+            self._runs[name] = runtimes.OF_TORCH[name](self.folder, self.device)
         return self._runs[name]
 
     def _chosen(self, images: np.ndarray, total: int | None = None) -> Run:

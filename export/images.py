@@ -41,11 +41,16 @@ def open_images(path: str | Path) -> Images:
     return found
 
 
-def _npy(path: Path) -> Images:
+def open_npy(path: Path) -> np.ndarray:
+    """The array of an .npy, mapped and not read; UserError where the file is missing, unsound, or holds objects."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: not a sound .npy of plain numbers ({error})") from None
+
+
+def _npy(path: Path) -> Images:
+    array = open_npy(path)
     if array.dtype != np.uint8 or array.ndim < 2:
         raise UserError(f"{path}: images are uint8 [N, ...], not {array.dtype} {list(array.shape)}")
 

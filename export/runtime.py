@@ -30,12 +30,6 @@ def run(session: onnxruntime.InferenceSession, inputs: np.ndarray) -> list[np.nd
     return [np.concatenate(outputs) for outputs in zip(*batches, strict=True)]
 
 
-def encode(folder: Path, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log-variance, each `float32 [N, latent]`, of images `uint8 [N, H, W]` or `[N, C, H, W]`."""
-    mean, log_variance = run(open_session(folder / "encoder.onnx", threads), images)
-    return mean, log_variance
-
-
 def decode(folder: Path, codes: np.ndarray, threads: int) -> np.ndarray:
     """Probabilities, `float32 [N, H, W]` or `[N, C, H, W]`, of codes `float32 [N, latent]`."""
     (probabilities,) = run(open_session(folder / "decoder.onnx", threads), codes)

@@ -6,6 +6,7 @@ It is called from many threads at once, each time with a micro-batch, within its
 import ctypes
 import importlib.util
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -26,9 +27,11 @@ class Onnx:
     """onnxruntime, on one thread per call; the graph says of itself which model it is."""
 
     def __init__(self, graph: Path, device: str):
-        there = device == "auto" and PROVIDERS["cuda"] in onnxruntime.get_available_providers()
-        provider = PROVIDERS["cuda" if there else "cpu" if device == "auto" else device]
-        if provider not in onnxruntime.get_available_providers():
+        available = onnxruntime.get_available_providers()
+        if device == "auto":
+            device = "cuda" if PROVIDERS["cuda"] in available else "cpu"
+        provider = PROVIDERS[device]
+        if provider not in available:
             raise UserError(f"device {device}: this onnxruntime has no {provider}; install onnxruntime-gpu")
         self._session = open_session(graph, 1, provider)
         (images,), outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -57,9 +60,9 @@ class _Torch:
         self._torch = torch
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device cuda: torch sees no GPU here")
-        self.device = torch.device(
-            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-        )
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
         self._module = self._load(folder)
         _keep_memory()
 
@@ -106,23 +109,29 @@ class Aot(_Torch):
 
     def _load(self, folder: Path):
         torch = self._torch
-        from export.graphs import Encoder
+        from export import graphs
         from vae import checkpoint
         from vae.files import read_json, sha256
 
-        weights = folder / "weights.safetensors"
-        if not weights.exists():
-            raise UserError(f"{weights}: no such file; the runtime aot needs the whole folder of a model")
-        name = f"{sha256([weights, folder / 'provenance.json'])[:32]}-torch{torch.__version__}-{self.device.type}.pt2"
+        made_from = [folder / "weights.safetensors", folder / "provenance.json"]
+        for file in made_from:
+            if not file.exists():
+                raise UserError(f"{file}: no such file; the runtime aot needs the whole folder of a model")
+        # The compiled code is for this machine's processor; a home may be shared with others.
+        name = (
+            f"{sha256([*made_from, graphs.__file__])[:32]}-{self.device.type}-{platform.node()}-{torch.__version__}.pt2"
+        )
         package = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vae-encoders" / name
         if not package.exists():
-            model = Encoder(checkpoint.load(folder)).to(self.device).eval()
-            shape = read_json(folder / "provenance.json")["image_shape"]
-            images = torch.zeros(8, *shape, dtype=torch.uint8, device=self.device)
+            model = graphs.Encoder(checkpoint.load(folder)).to(self.device).eval()
+            images = torch.zeros(8, *read_json(made_from[1])["image_shape"], dtype=torch.uint8, device=self.device)
             program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
-            package.parent.mkdir(parents=True, exist_ok=True)
             with replacing(package) as partial:
-                torch._inductor.aoti_compile_and_package(program, package_path=str(partial))
+                try:
+                    torch._inductor.aoti_compile_and_package(program, package_path=str(partial))
+                except Exception as error:  # of the compiler, or that there is none
+                    reason = str(error).strip().splitlines()[0]
+                    raise UserError(f"{folder}: cannot be compiled here ({reason}); use the runtime onnx") from None
         return torch._inductor.aoti_load_package(str(package))
 
 
@@ -140,5 +149,5 @@ def _keep_memory() -> None:
                 mallopt(option, value)
 
 
-onnx = Onnx
-RUNTIMES = {"torchscript": TorchScript, "aot": Aot}
+# Those that start from a model's folder; ONNX starts from the graph alone.
+OF_TORCH = {"torchscript": TorchScript, "aot": Aot}

@@ -143,6 +143,7 @@ def damage(name, folder, images):
         ("images-idx3-ubyte.gz", lambda raw: b"not gzip", "gzip"),
         ("images.npy", lambda raw: raw[:-1], "not a sound .npy"),
         ("images.npy", lambda raw: b"", "not a sound .npy"),
+        ("images.npy", lambda raw: b"PK\3\4" + raw, "not a sound .npy"),
     ],
 )
 def test_an_unsound_file_is_named_and_nothing_is_written(model, pictures, tmp_path, capsys, name, spoil, message):
@@ -168,6 +169,32 @@ def test_what_is_no_model_is_named(tmp_path, model, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
         assert str(path) in line
+
+
+def test_what_cannot_be_asked_for_is_refused(model, pictures, tmp_path):
+    with pytest.raises(UserError, match="runtime 'tensorrt' is not known; known are auto, onnx, torchscript, aot"):
+        Encoder.load(model[1], "tensorrt")
+    with pytest.raises(UserError, match="device 'gpu' is not known; known are auto, cpu, cuda"):
+        Encoder.load(model[1], device="gpu")
+    np.save(tmp_path / "images.npy", pictures[:3])
+    with pytest.raises(UserError, match="need a file each"):
+        Encoder.load(model[1]).encode_file(tmp_path / "images.npy", tmp_path / "z.npy", tmp_path / "z.npy")
+    with pytest.raises(UserError, match=r"weights.safetensors: no such file; the runtime aot needs the whole folder"):
+        Encoder.load(model[1], "aot")
+
+
+def test_pngs_that_do_not_fit_are_named(model, pictures, tmp_path):
+    write_pngs(tmp_path / "pngs", pictures[:3])
+    last = tmp_path / "pngs/00002.png"
+    for spoil, message in (
+        (lambda: Image.fromarray(pictures[0][:20]).save(last), "00002.png: [20, 28], where 00000.png is [28, 28]"),
+        (lambda: last.write_bytes(b"not a picture"), "00002.png: not a sound PNG"),
+    ):
+        spoil()
+        with pytest.raises(UserError) as error:
+            Encoder.load(model[1]).encode_file(tmp_path / "pngs", tmp_path / "z.npy", progress=False)
+        assert message in str(error.value)
+        assert not (tmp_path / "z.npy").exists()
 
 
 def test_a_file_that_exists_is_kept_unless_it_may_be_overwritten(model, pictures, tmp_path, capsys):

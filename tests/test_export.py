@@ -23,6 +23,10 @@ def exported(folder, spec, shape=(28, 28), seed=0):
     return model, images
 
 
+def encode(folder, images):
+    return runtime.run(runtime.open_session(folder / "encoder.onnx", 1), images)
+
+
 @pytest.mark.parametrize("shape", [(28, 28), (3, 32, 32)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exports_compute_what_the_model_does(tmp_path, family, shape):
@@ -33,7 +37,7 @@ def test_exports_compute_what_the_model_does(tmp_path, family, shape):
     with torch.inference_mode():
         mean, log_variance = model.encoder(as_inputs(torch.from_numpy(images)))
         probabilities = model.decoder(mean).sigmoid().reshape(-1, *shape).numpy()
-    found = runtime.encode(tmp_path, images, threads=1)
+    found = encode(tmp_path, images)
     np.testing.assert_allclose(found[0], mean, atol=1e-5)
     np.testing.assert_allclose(found[1], log_variance, atol=1e-5)
     np.testing.assert_allclose(runtime.decode(tmp_path, mean.numpy(), threads=1), probabilities, atol=1e-5)
@@ -55,7 +59,7 @@ def test_an_encoder_that_does_not_begin_with_a_linear_layer_is_scaled_before_it(
     graphs.export(tmp_path, model, images, {}, check=True)
     with torch.inference_mode():
         wanted = model.encoder(as_inputs(torch.from_numpy(images)))[0]
-    np.testing.assert_allclose(runtime.encode(tmp_path, images, threads=1)[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(encode(tmp_path, images)[0], wanted, atol=1e-5)
 
 
 def test_an_onnx_file_says_what_it_is(tmp_path):
@@ -128,20 +132,20 @@ def test_the_decoder_answers_probabilities_and_the_encoder_takes_bytes():
 
 def test_batches_are_joined_in_order(tmp_path, monkeypatch):
     _, images = exported(tmp_path, "L3_DNN1_DNN1")
-    whole = runtime.encode(tmp_path, images, 1)[0]
+    whole = encode(tmp_path, images)[0]
     monkeypatch.setattr(runtime, "BATCH", 7)
-    np.testing.assert_allclose(runtime.encode(tmp_path, images, 1)[0], whole, atol=1e-6)
+    np.testing.assert_allclose(encode(tmp_path, images)[0], whole, atol=1e-6)
 
 
 def test_a_file_that_is_not_onnx_is_named(tmp_path):
     (tmp_path / "encoder.onnx").write_bytes(b"garbage")
     with pytest.raises(UserError, match=r"encoder\.onnx: onnxruntime cannot load it"):
-        runtime.encode(tmp_path, np.zeros((1, 28, 28), np.uint8), 1)
+        encode(tmp_path, np.zeros((1, 28, 28), np.uint8))
 
 
 def test_examples_show_one_image_of_each_class(tmp_path):
     _, images = exported(tmp_path, "L3_DNN1_DNN1")
-    mean, log_variance = runtime.encode(tmp_path, images, 1)
+    mean, log_variance = encode(tmp_path, images)
     labels = np.arange(50) // 5 % 4
     examples = runtime.examples(tmp_path, mean, log_variance, labels, 0, 1)
     assert examples["indices"].tolist() == [0, 5, 10, 15]

@@ -205,8 +205,9 @@ def run_latents(args: argparse.Namespace) -> None:
     indices = data.draw(len(dataset.train_images), args.probe_images)
     train_images = dataset.seen(indices)
     for folder in args.models:
-        train_mean, _ = runtime.encode(folder, train_images, args.threads)
-        mean, log_variance = runtime.encode(folder, dataset.test_images, args.threads)
+        encoder = runtime.open_session(folder / "encoder.onnx", args.threads)
+        train_mean, _ = runtime.run(encoder, train_images)
+        mean, log_variance = runtime.run(encoder, dataset.test_images)
         train = {"train_mean": train_mean, "train_indices": indices}
         write_npz(folder / "latents.npz", mean=mean, log_variance=log_variance, **train)
         seed = parse_folder(folder)[1]
@@ -246,10 +247,10 @@ def run_sample(args: argparse.Namespace) -> None:
 
     from export import runtime
     from vae import data, frechet
-    from vae.files import write_json
+    from vae.files import read_json, write_json
     from vae.grid import parse_folder
 
-    binarised, session = data.saved(args.dataset).binarised, None
+    binarised, session = read_json(args.dataset.with_suffix(".json"))["binarised"], None
     with np.load(args.classifier, allow_pickle=False) as classifier:
         if "graph" in classifier:
             session = runtime.open_session(classifier["graph"].tobytes(), args.threads)

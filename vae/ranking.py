@@ -13,8 +13,6 @@ from vae.files import read_json
 from vae.grid import Network, Spec, folder
 
 SIDES = ("encoder", "decoder")
-# Measures of the class in a code, each also had of the pixels, of their components, and of the untrained encoder.
-READ = ("probe_accuracy", "knn_accuracy", "silhouette")
 
 
 def table(models: Path, references: Path, specs: list[Spec], seeds: list[int], evaluation: dict) -> pd.DataFrame:
@@ -38,6 +36,8 @@ class References:
 
     def __init__(self, folder: Path, specs: list[Spec]):
         self.pixels = read_json(folder / "pixels.json")
+        # Measures of the class in a code, each also had of the pixels, their components, and the untrained encoder.
+        self.read = list(self.pixels["pixels"])
         self.classifier = read_json(folder / "classifier.json")
         encoders = dict.fromkeys(str(spec.encoder) for spec in specs)
         self.untrained = {name: read_json(folder / "untrained" / f"{name}.json") for name in encoders}
@@ -52,7 +52,7 @@ class References:
         }
         theory = linear.kld_per_dimension(np.array(self.pixels["spectrum"]), effective_beta, spec.latent_size)
         return {
-            **{f"{name}_{kind}": measures[name] for name in READ for kind, measures in kinds.items()},
+            **{f"{name}_{kind}": measures[name] for name in self.read for kind, measures in kinds.items()},
             **{name: self.classifier.get(name) for name in ("frechet_floor", "frechet_ceiling", "classifier_accuracy")},
             "linear_kld": theory.sum(),
             "linear_active_units": int((theory > 0).sum()),
@@ -71,7 +71,7 @@ def _row(path: Path, spec: Spec, seed: int, evaluation: dict, references: Refere
         **{name: found["likelihood"][name] for name in ("likelihood_bound", "likelihood_bound_error")},
         "collapsed": ok and metrics["kld"] < evaluation["collapsed_below"],
         "active_units": ok and sum(v > evaluation["active_above"] for v in metrics["mean_variance_per_dimension"]),
-        **{name: projection[name] for name in READ},
+        **{name: projection[name] for name in references.read},
         "mutual_information": projection["mutual_information"],
         "explained_variance_2": sum(explained[:2]) if explained else None,
         "frechet_distance": found["samples"]["frechet_distance"],
