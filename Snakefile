@@ -1,7 +1,8 @@
 # The study of VAE architectures, from the config to the report.
 #
 #   config ─► dataset ─► train ─► export ─► latents ─► project ─► rank ─► claims, figures ─► report
-#                  │       │         └──────► sample ────────────┤
+#                  │       │         ├──────► sample ────────────┤
+#                  │       │         └──────► quantise           │
 #                  │       └────────────► likelihood ────────────┤
 #                  └────────────────────► references ────────────┘
 from snakemake.utils import min_version
@@ -22,6 +23,7 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/latents.smk"
 include: "workflow/rules/project.smk"
 include: "workflow/rules/sample.smk"
+include: "workflow/rules/quantise.smk"
 include: "workflow/rules/rank.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
@@ -42,3 +44,4 @@ rule all:
         "results/claims.html",
         "results/leaderboard.html",
         expand("results/figures/{figure}.{format}", figure=FIGURES, format=["png", "pdf"]),
+        of_all("encoder.int8.onnx"),

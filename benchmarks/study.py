@@ -28,11 +28,12 @@ STAGES = {
     "latents": ["latents"],
     "project": ["project"],
     "sample": ["sample"],
+    "quantise": ["quantise"],
     "figures": ["figures"],
     "table and pages": ["rank", "claims", "page", "leaderboard"],
     "data and grid": ["data", "study"],
 }
-AFTER = ("export", "latents", "project", "sample", "figures")
+AFTER = ("export", "latents", "project", "sample", "quantise", "figures")
 MANY = {
     "grid": {
         "latent_sizes": list(range(2, 42, 2)),

@@ -11,7 +11,7 @@ With onnxruntime it needs NumPy and nothing else; torch is imported where a runt
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -19,22 +19,21 @@ from time import perf_counter
 
 import numpy as np
 
-from export import runtimes
+from export import native, runtimes
 from export.images import open_images
 from vae.errors import UserError
 from vae.files import replacing
 
 log = logging.getLogger(__name__)
 
-# Images that one thread computes at once: few enough that activations stay in the cache, whatever the caller passes.
-MICRO_BATCH = 256
 # Images that are read and written at once from and to files: bounds the memory.
-CHUNK = 64 * MICRO_BATCH
+CHUNK = 16384
+# Images that the fastest runtime is chosen on.
+SOME = 4096
 # torch takes seconds to start: it is only tried where there are so many images that a faster runtime makes up for it.
 WORTH_TORCH = 500_000
-RUNTIMES = ("auto", "onnx", *runtimes.OF_TORCH)
+RUNTIMES = ("auto", "onnx", *runtimes.OF_FOLDER)
 DEVICES = ("auto", *runtimes.PROVIDERS)
-Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Encoder:
@@ -47,7 +46,7 @@ class Encoder:
         self.folder, self.graph, self.runtime, self.device, self.threads = folder, graph, runtime, device, threads
         onnx = runtimes.Onnx(graph, device)
         self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
-        self._runs: dict[str, Run] = {"onnx": onnx}
+        self._runs = {"onnx": onnx}
         if runtime != "auto":
             self._runtime(runtime)
 
@@ -57,9 +56,11 @@ class Encoder:
     ) -> "Encoder":
         """The encoder of a model's folder, or of an `encoder.onnx`.
 
-        `runtime` is `onnx`, `torchscript`, `aot` (AOTInductor, which compiles for this machine, once), or `auto`: the
-        fastest by measurement of those that start fast enough to be worth it. `device` is `cpu`, `cuda` or `auto`.
-        `threads` is how many CPU threads to use, all if not given; the codes do not depend on it.
+        `runtime` is `onnx`, `torchscript`, `native` (the C++ core, once `vae native build` has built it), `aot`
+        (AOTInductor, which compiles for this machine, once), `int8` (quantised, less exact), or `auto`: the fastest by
+        measurement of the first three, where torch is at work already or there are images enough to start it for.
+        `device` is `cpu`, `cuda` or `auto`. `threads` is how many CPU threads to use, all if not given; the codes do
+        not depend on it.
         Raises UserError where there is no such model, or the runtime cannot be had.
         """
         for given, known, what in ((runtime, RUNTIMES, "runtime"), (device, DEVICES, "device")):
@@ -79,7 +80,7 @@ class Encoder:
         """
         tensor = hasattr(images, "detach")
         array = self._checked(images.detach().cpu().numpy() if tensor else np.asarray(images))
-        mean, log_variance = self._encode(array, self._chosen(array))
+        mean, log_variance = self._encode(array)
         found = (mean, log_variance)
         if sample is not None:
             found = (_draw(mean, log_variance, np.random.default_rng(sample)),)
@@ -116,7 +117,7 @@ class Encoder:
         rng = None if sample is None else np.random.default_rng(sample)
         with _files(targets, (images.count, self.latent_size)) as streams:
             for chunk in _ahead(images.chunks(CHUNK), _bar(images.count, progress)):
-                codes = self._encode(self._checked(chunk), self._chosen(chunk, images.count))
+                codes = self._encode(self._checked(chunk), images.count)
                 if rng:
                     codes = _draw(*codes, rng), codes[1]
                 for stream, part in zip(streams, codes):
@@ -130,46 +131,34 @@ class Encoder:
             raise UserError(f"images are [N, {', '.join(map(str, self.image_shape))}], not {list(images.shape)}")
         return np.ascontiguousarray(images).reshape(-1, *self.image_shape)
 
-    def _encode(self, images: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of checked images: micro-batches go to as many threads as there are, and each is computed by one."""
-        mean, log_variance = (np.empty((len(images), self.latent_size), np.float32) for _ in range(2))
-
-        def one(start: int) -> None:
-            part = slice(start, start + MICRO_BATCH)
-            mean[part], log_variance[part] = run(images[part])
-
-        starts = range(0, len(images), MICRO_BATCH)
-        with run.session(), ThreadPoolExecutor(self.threads) as pool:
-            for _ in pool.map(one, starts):
-                pass
-        return mean, log_variance
-
-    def _runtime(self, name: str) -> Run:
-        if name not in self._runs:
-            self._runs[name] = runtimes.OF_TORCH[name](self.folder, self.device)
-        return self._runs[name]
-
-    def _chosen(self, images: np.ndarray, total: int | None = None) -> Run:
-        """The runtime in use; where it is `auto`, the fastest on some of these images."""
+    def _encode(self, images: np.ndarray, total: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of checked images, by the runtime in use; where it is `auto`, the fastest on some of them."""
+        if not len(images):
+            return tuple(np.empty((0, self.latent_size), np.float32) for _ in range(2))
         if self.runtime == "auto":
             self.runtime = self._fastest(images, total or len(images))
             log.info("%s: encoding with %s", self.folder, self.runtime)
-        return self._runtime(self.runtime)
+        return self._runtime(self.runtime).encode(images, self.threads)
+
+    def _runtime(self, name: str):
+        if name not in self._runs:
+            self._runs[name] = runtimes.OF_FOLDER[name](self.folder, self.device)
+        return self._runs[name]
 
     def _fastest(self, images: np.ndarray, total: int) -> str:
         torch_is_there = "torch" in sys.modules or (total >= WORTH_TORCH and runtimes.has_torch())
-        if not torch_is_there or len(images) < MICRO_BATCH:
+        if not torch_is_there or len(images) < SOME // 8:
             return "onnx"
-        some, seconds = images[: 8 * MICRO_BATCH], {}
-        for name in ("onnx", "torchscript"):
+        some, seconds = images[:SOME], {}
+        for name in ("onnx", "torchscript", *(["native"] if native.library() else [])):
             try:
                 run = self._runtime(name)
             except UserError as error:
                 log.warning("%s cannot be had: %s", name, error)
                 continue
-            self._encode(some, run)  # libraries set themselves up in their first calls
+            run.encode(some, self.threads)  # libraries set themselves up in their first calls
             begun = perf_counter()
-            self._encode(some, run)
+            run.encode(some, self.threads)
             seconds[name] = perf_counter() - begun
         return min(seconds, key=seconds.get)
 

@@ -18,6 +18,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export import layout
 from export.runtime import open_session
 from vae import checkpoint
 from vae.errors import UserError
@@ -52,6 +53,12 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         # A layer whose weights are divided by 255 takes grey levels as they are, and spares a pass over all pixels.
         return self.encoder(as_planes(images).float() if self.folded else as_inputs(images))
+
+    def rearranged(self, images: Tensor) -> "Encoder":
+        """A copy that computes the same, in the order of memory that is fastest for torch; `images` are any."""
+        copy = deepcopy(self)
+        layout.rearrange(copy.encoder, as_inputs(images))
+        return copy
 
 
 def _first_layer(body: nn.Module) -> nn.Linear | nn.Conv2d | None:
@@ -98,7 +105,7 @@ def export_features(features: nn.Module, images: np.ndarray) -> bytes:
     """
     images = torch.from_numpy(images[np.arange(max(BATCH_SIZES)) % len(images)])
     module = Features(features).eval()
-    graph = _convert(module, images[:2])[1].SerializeToString()
+    graph = _graph(module, images[:2], {})
     _refuse({"onnx": difference(module, _onnx(graph), images)}, "classifier")
     return graph
 
@@ -125,18 +132,18 @@ def export(folder: Path, model: VAE, images: np.ndarray, metadata: dict[str, str
     """
     most = max(BATCH_SIZES)
     images = torch.from_numpy(images[np.arange(most) % len(images)])
-    sides = {"encoder": Encoder(model).eval(), "decoder": Decoder(model, tuple(images.shape[1:])).eval()}
     codes = torch.randn(most, model.latent_size, generator=torch.Generator().manual_seed(0))
-    examples = {"encoder": images, "decoder": codes}
+    encoder, decoder = Encoder(model).eval(), Decoder(model, tuple(images.shape[1:])).eval()
+    sides = {"encoder": (encoder, encoder.rearranged(images[:1]), images), "decoder": (decoder, decoder, codes)}
+    shapes = {"image_shape": " ".join(map(str, images.shape[1:])), "latent_size": str(model.latent_size)}
     differences, files = {}, {}
-    for side, module in sides.items():
-        example = examples[side]
-        script, graph = _convert(module, example[:2])
+    for side, (module, fast, example) in sides.items():
         meaning = dict(zip(("input", "output"), module.meaning, strict=True))
-        onnx.helper.set_model_props(graph, metadata | {"side": side} | meaning)
-        files |= {f"{side}.ts": script, f"{side}.onnx": graph.SerializeToString()}
+        facts = metadata | {"side": side} | shapes | meaning
+        script, graph = _script(fast, example[:2], facts), _graph(module, example[:2], facts)
+        files |= {f"{side}.ts": script, f"{side}.onnx": graph}
         if check:
-            found = {"torchscript": _load(script), "onnx": _onnx(files[f"{side}.onnx"])}
+            found = {"torchscript": _load(script), "onnx": _onnx(graph)}
             differences[side] = {kind: difference(module, run, example) for kind, run in found.items()}
             _refuse(differences[side], f"{folder}: {side}")
     for name, content in files.items():
@@ -161,24 +168,32 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _convert(module: nn.Module, example: Tensor) -> tuple[bytes, onnx.ModelProto]:
-    """TorchScript and ONNX, both from one trace; torch's other exporter to ONNX takes fifty times as long."""
-    script, graph = io.BytesIO(), io.BytesIO()
+def _script(module: nn.Module, example: Tensor, facts: dict[str, str]) -> bytes:
+    """TorchScript, with what a reader should know of it as extra files of the archive."""
+    script = io.BytesIO()
+    with _quiet():
+        torch.jit.save(torch.jit.trace(module, example, check_trace=False), script, _extra_files=facts)
+    return script.getvalue()
+
+
+def _graph(module: nn.Module, example: Tensor, facts: dict[str, str]) -> bytes:
+    """ONNX by way of TorchScript; torch's other exporter to ONNX takes fifty times as long."""
+    stream = io.BytesIO()
     names = module.inputs + module.outputs
     with _quiet():
-        traced = torch.jit.trace(module, example, check_trace=False)
-        torch.jit.save(traced, script)
         torch.onnx.export(
-            traced,
+            module,
             (example,),
-            graph,
+            stream,
             input_names=list(module.inputs),
             output_names=list(module.outputs),
             dynamic_axes={name: {0: "batch"} for name in names},
             opset_version=OPSET,
             dynamo=False,
         )
-    return script.getvalue(), onnx.load_from_string(graph.getvalue())
+    graph = onnx.load_from_string(stream.getvalue())
+    onnx.helper.set_model_props(graph, facts)
+    return graph.SerializeToString()
 
 
 def _load(script: bytes) -> torch.jit.ScriptModule:

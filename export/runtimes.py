@@ -1,30 +1,59 @@
-"""What an encoder runs in: each is a callable from images `uint8 [B, ...]` to mean and log-variance, `float32`.
-
-It is called from many threads at once, each time with a micro-batch, within its `session()`.
-"""
+"""What an encoder runs in: each takes images `uint8 [N, ...]` to mean and log-variance, `float32 [N, latent]`."""
 
 import ctypes
 import importlib.util
-import os
 import platform
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from export import native
 from export.runtime import open_session
 from vae.errors import UserError
-from vae.files import replacing
+from vae.files import cache, replacing
 
-CHANNELS_LAST_FROM = 16
+# Images computed at once: on a CPU thread few enough that its cache holds the activations, as measured; on a GPU enough
+# to fill it.
+ONNX_BATCH, TORCH_BATCH, GPU_BATCH = 256, 128, 16384
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-class Onnx:
-    """onnxruntime, on one thread per call; the graph says of itself which model it is."""
+class _InBatches:
+    """A runtime that is called with a batch at a time, each call computing on its own thread alone."""
+
+    batch: int
+    session = nullcontext
+
+    def encode(self, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log-variance; batches go to `threads` CPU threads, or one after the other to a GPU."""
+        starts = iter(range(0, len(images), self.batch))  # shared: whoever is free takes the next
+        codes = []
+
+        def work() -> None:
+            for start in starts:
+                part = slice(start, start + self.batch)
+                found = self(images[part])
+                if not codes:
+                    codes.extend(np.empty((len(images), found[0].shape[1]), np.float32) for _ in range(2))
+                codes[0][part], codes[1][part] = found
+
+        with self.session():
+            if threads == 1 or len(images) <= self.batch:
+                work()
+            else:
+                with ThreadPoolExecutor(threads) as pool:
+                    for done in [pool.submit(work) for _ in range(threads)]:
+                        done.result()
+        return tuple(codes)
+
+
+class Onnx(_InBatches):
+    """onnxruntime; the graph says of itself which model it is."""
 
     def __init__(self, graph: Path, device: str):
         available = onnxruntime.get_available_providers()
@@ -33,6 +62,7 @@ class Onnx:
         provider = PROVIDERS[device]
         if provider not in available:
             raise UserError(f"device {device}: this onnxruntime has no {provider}; install onnxruntime-gpu")
+        self.batch = ONNX_BATCH if device == "cpu" else GPU_BATCH
         self._session = open_session(graph, 1, provider)
         (images,), outputs = self._session.get_inputs(), self._session.get_outputs()
         if images.type != "tensor(uint8)" or [output.name for output in outputs] != ["mean", "log_variance"]:
@@ -46,10 +76,8 @@ class Onnx:
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return tuple(self._session.run(None, {self._input: images}))
 
-    session = nullcontext
 
-
-class _Torch:
+class _Torch(_InBatches):
     """A runtime of torch: its threads are those of the caller, each with one of its own."""
 
     def __init__(self, folder: Path, device: str):
@@ -63,6 +91,7 @@ class _Torch:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
+        self.batch = TORCH_BATCH if device == "cpu" else GPU_BATCH
         self._module = self._load(folder)
         _keep_memory()
 
@@ -83,25 +112,38 @@ class _Torch:
 
 
 class TorchScript(_Torch):
-    """`encoder.ts`, frozen after loading, its wider convolutions in the memory format that is the faster for them."""
+    """`encoder.ts`, frozen after loading; the file holds its weights in the order of memory that is the fastest."""
 
     def _load(self, folder: Path):
         import warnings
 
-        torch, file = self._torch, folder / "encoder.ts"
-        if not file.exists():
-            raise UserError(f"{file}: no such file")
+        torch, file = self._torch, _there(folder / "encoder.ts")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, and still working
             try:
                 module = torch.jit.load(file, map_location=self.device).eval()
             except RuntimeError as error:
                 raise UserError(f"{file}: not a TorchScript encoder ({str(error).splitlines()[0]})") from None
-            for weight in module.parameters():
-                # As in training: measured faster with many channels on both ends, slower from the image itself.
-                if weight.ndim == 4 and min(weight.shape[:2]) >= CHANNELS_LAST_FROM:
-                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
             return torch.jit.freeze(module)
+
+
+class Native(_Torch):
+    """`encoder.ts` in the C++ core, which makes batches and threads of its own."""
+
+    def _load(self, folder: Path):
+        built = native.library()
+        if not built:
+            raise UserError("the C++ encoder is not built here: run `vae native build`")
+        self._torch.classes.load_library(str(built))
+        file = _there(folder / "encoder.ts")
+        try:
+            return self._torch.classes.vae.Encoder(str(file), self.device.type)
+        except RuntimeError as error:
+            raise UserError(str(error).splitlines()[0]) from None
+
+    def encode(self, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        mean, log_variance = self._module.encode(self._torch.from_numpy(images), threads, 0)
+        return mean.numpy(), log_variance.numpy()
 
 
 class Aot(_Torch):
@@ -113,15 +155,12 @@ class Aot(_Torch):
         from vae import checkpoint
         from vae.files import read_json, sha256
 
-        made_from = [folder / "weights.safetensors", folder / "provenance.json"]
-        for file in made_from:
-            if not file.exists():
-                raise UserError(f"{file}: no such file; the runtime aot needs the whole folder of a model")
+        made_from = [_there(folder / name) for name in ("weights.safetensors", "provenance.json")]
         # The compiled code is for this machine's processor; a home may be shared with others.
         name = (
             f"{sha256([*made_from, graphs.__file__])[:32]}-{self.device.type}-{platform.node()}-{torch.__version__}.pt2"
         )
-        package = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vae-encoders" / name
+        package = cache() / name
         if not package.exists():
             model = graphs.Encoder(checkpoint.load(folder)).to(self.device).eval()
             images = torch.zeros(8, *read_json(made_from[1])["image_shape"], dtype=torch.uint8, device=self.device)
@@ -149,5 +188,16 @@ def _keep_memory() -> None:
                 mallopt(option, value)
 
 
+def _there(file: Path) -> Path:
+    if not file.exists():
+        raise UserError(f"{file}: no such file; this runtime needs the whole folder of a model")
+    return file
+
+
 # Those that start from a model's folder; ONNX starts from the graph alone.
-OF_TORCH = {"torchscript": TorchScript, "aot": Aot}
+OF_FOLDER = {
+    "torchscript": TorchScript,
+    "native": Native,
+    "aot": Aot,
+    "int8": lambda folder, device: Onnx(_there(folder / "encoder.int8.onnx"), device),
+}

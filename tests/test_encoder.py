@@ -172,7 +172,9 @@ def test_what_is_no_model_is_named(tmp_path, model, capsys):
 
 
 def test_what_cannot_be_asked_for_is_refused(model, pictures, tmp_path):
-    with pytest.raises(UserError, match="runtime 'tensorrt' is not known; known are auto, onnx, torchscript, aot"):
+    with pytest.raises(
+        UserError, match="runtime 'tensorrt' is not known; known are auto, onnx, torchscript, native, aot, int8"
+    ):
         Encoder.load(model[1], "tensorrt")
     with pytest.raises(UserError, match="device 'gpu' is not known; known are auto, cpu, cuda"):
         Encoder.load(model[1], device="gpu")

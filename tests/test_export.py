@@ -8,6 +8,7 @@ import torch
 
 from export import graphs, runtime
 from export.graphs import BATCH_SIZES, Decoder, Encoder, difference
+from vae import networks
 from vae.errors import UserError
 from vae.grid import Spec
 from vae.networks import FAMILIES, Widths, as_inputs, build
@@ -52,6 +53,31 @@ def test_the_scale_of_grey_levels_is_in_the_first_layer_and_the_model_keeps_its_
     assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("shape", [(28, 28), (3, 9, 12)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rearranged_encoder_computes_the_same_without_reordering(family, shape):
+    encoder = Encoder(build(Spec.parse(f"L3_{family}2_DNN1"), shape, WIDTHS, 0)).eval()
+    images = torch.randint(0, 256, (5, *shape), dtype=torch.uint8)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    fast = encoder.rearranged(images)
+    for wanted, found in zip(encoder(images), fast(images), strict=True):
+        torch.testing.assert_close(found, wanted)
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, before[name])
+    maps = fast.encoder.body[:-1](torch.rand(5, *networks.to_planes(shape)))
+    if maps.ndim == 4:
+        assert fast.encoder.body[-1](maps).data_ptr() == maps.data_ptr()
+
+
+def test_torchscript_keeps_the_order_of_memory_and_says_what_it_is(tmp_path):
+    exported(tmp_path, "L3_CNN2_DNN1")
+    facts = dict.fromkeys(("label", "side", "image_shape", "latent_size"), "")
+    script = torch.jit.load(tmp_path / "encoder.ts", _extra_files=facts)
+    assert facts == {"label": b"L3_CNN2_DNN1", "side": b"encoder", "image_shape": b"28 28", "latent_size": b"3"}
+    strides = [weight.stride() for weight in script.parameters() if weight.ndim == 4]
+    assert strides == [(25, 1, 5, 1), (50, 1, 10, 2)]
+
+
 def test_an_encoder_that_does_not_begin_with_a_linear_layer_is_scaled_before_it(tmp_path):
     model = build(Spec.parse("L3_DNN1_DNN1"), (28, 28), WIDTHS, 0).eval()
     model.encoder.body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Tanh(), *list(model.encoder.body)[1:])
@@ -83,17 +109,17 @@ def test_an_onnx_file_says_what_it_is(tmp_path):
 
 
 def test_a_graph_that_differs_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
-    convert = graphs._convert
+    convert = graphs._graph
 
-    def wrong(module, example):
-        script, proto = convert(module, example)
-        for node in proto.graph.node:
+    def wrong(*arguments):
+        graph = onnx.load_from_string(convert(*arguments))
+        for node in graph.graph.node:
             for attribute in node.attribute:
                 if node.op_type == "LeakyRelu" and attribute.name == "alpha":
                     attribute.f = 0.5
-        return script, proto
+        return graph.SerializeToString()
 
-    monkeypatch.setattr(graphs, "_convert", wrong)
+    monkeypatch.setattr(graphs, "_graph", wrong)
     with pytest.raises(UserError, match="encoder as onnx differs from the trained model by"):
         exported(tmp_path, "L3_DNN1_CNN1")
     assert not list(tmp_path.iterdir())

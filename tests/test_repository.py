@@ -71,6 +71,7 @@ PLUMBING = {"vae", "vae.errors", "vae.files"}  # how to write a file is no reaso
         "latents",
         "project",
         "sample",
+        "quantise",
         "rank",
         "figure",
         "leaderboard",

@@ -50,6 +50,7 @@ def study(root, labels=None, **changes):
     vae("latents", *data, "--probe-images", 30, *models)
     vae("project", *data, *models)
     vae("sample", *data, "--samples", 20, "--classifier", root / "references/classifier.npz", *models)
+    vae("quantise", *data, *models)
     vae("rank", *given, *tables, "--counts", root / "counts.csv")
     for name in figures.FIGURES:
         vae("figure", *data, *tables, name, root / f"{name}.png", root / f"{name}.pdf")

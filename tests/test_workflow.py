@@ -24,6 +24,7 @@ MODEL_FILES = {
     "weights.safetensors", "metrics.json", "history.csv", "provenance.json",
     "likelihood.json", "encoder.ts", "decoder.ts", "encoder.onnx", "decoder.onnx", "export.json",
     "latents.npz", "examples.npz", "projection.npz", "projection.json", "samples.json",
+    "encoder.int8.onnx", "encoder.int8.json",
 }  # fmt: skip
 
 

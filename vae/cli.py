@@ -241,6 +241,30 @@ def run_project(args: argparse.Namespace) -> None:
         log.info("%s: %s", folder, numbers)
 
 
+def run_quantise(args: argparse.Namespace) -> None:
+    """Write encoders in 8-bit integers, and measure what that costs."""
+    import numpy as np
+
+    from export import quantise
+    from vae import data
+    from vae.files import write_json
+
+    dataset = data.saved(args.dataset)
+    chosen = data.draw(len(dataset.test_images), args.images)
+    test = dataset.test_images[chosen]
+    for folder in args.models:
+        with np.load(folder / "latents.npz", allow_pickle=False) as latents:
+            indices, exact = latents["train_indices"], (latents["mean"][chosen], latents["log_variance"][chosen])
+        labels = (None, None)
+        if dataset.train_labels is not None:
+            labels = dataset.train_labels[indices], dataset.test_labels[chosen]
+        train = dataset.seen(indices)
+        quantise.quantise(folder, train)
+        numbers = quantise.cost(folder, train, test, labels, exact, args.threads)
+        write_json(folder / "encoder.int8.json", numbers)
+        log.info("%s: %s", folder, numbers)
+
+
 def run_sample(args: argparse.Namespace) -> None:
     """Compare draws from the prior, decoded by the exported decoders, with the test images."""
     import numpy as np
@@ -339,6 +363,20 @@ def run_decode(args: argparse.Namespace) -> None:
     print(args.output)
 
 
+def run_native(args: argparse.Namespace) -> None:
+    """Build the encoder in C++, and print where its program is."""
+    import shutil
+
+    from export import native
+
+    if args.copy_to and args.copy_to.exists():
+        raise UserError(f"{args.copy_to}: exists; choose another folder")
+    folder = native.build()
+    if args.copy_to:
+        folder = shutil.copytree(folder, args.copy_to)
+    print(folder / "bin" / "latent-encode")
+
+
 def run_models(args: argparse.Namespace) -> None:
     """List the models of a study with their ranks, best first."""
     from vae import ranking
@@ -403,6 +441,7 @@ def _parser() -> argparse.ArgumentParser:
             ["--dataset", "--threads", "--jobs-per-gpu", "--images", "--samples", "models"],
         ),
         "export": (run_export, ["--dataset", "--threads", "models"]),
+        "quantise": (run_quantise, ["--dataset", "--threads", "--images", "models"]),
         "latents": (run_latents, ["--dataset", "--threads", "--probe-images", "models"]),
         "project": (run_project, ["--dataset", "--images", "models"]),
         "sample": (run_sample, ["--dataset", "--threads", "--samples", "models"]),
@@ -414,6 +453,7 @@ def _parser() -> argparse.ArgumentParser:
         "models": (run_models, []),
         "encode": (run_encode, []),
         "decode": (run_decode, []),
+        "native": (run_native, []),
         "leaderboard": (run_leaderboard, ["--table", "--dataset", "output"]),
     }
     parser = argparse.ArgumentParser(prog="vae", description="The stages of a study of VAE architectures.")
@@ -451,10 +491,17 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--threads", type=int, help="CPU threads; all if not given")
             command.add_argument("--overwrite", action="store_true", help="replace what is there")
         if name == "encode":
-            command.add_argument("--runtime", default="auto", choices=["auto", "onnx", "torchscript", "aot"])
+            command.add_argument(
+                "--runtime", default="auto", choices=["auto", "onnx", "torchscript", "native", "aot", "int8"]
+            )
             command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
             command.add_argument("--sample", type=int, metavar="SEED", help="write draws from q(z|x), not its means")
             command.add_argument("--log-variance", type=Path, metavar="FILE", help="write log-variances too, as .npy")
+        if name == "native":
+            command.add_argument("action", choices=["build"], help="build it for this machine, once")
+            command.add_argument(
+                "--copy-to", type=Path, metavar="FOLDER", help="copy program, library and header there"
+            )
         if name == "compare":
             command.add_argument("results_a", type=Path, help="the results folder of a study")
             command.add_argument("results_b", type=Path, help="that of another")

@@ -29,6 +29,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def cache() -> Path:
+    """The folder in the user's cache for what is compiled for this machine; it may not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-encoders"
+
+
 def check_writable(folder: str | Path) -> None:
     """Raise UserError unless files can be written to `folder`, or it can be made."""
     folder = Path(folder)

@@ -7,6 +7,7 @@ rule export:
         dataset="results/data/dataset.npz",
         code=code(
             "export/graphs",
+            "export/layout",
             "export/runtime",
             "vae/grid",
             "vae/data",

@@ -90,6 +90,7 @@ rule classifier:
             "vae/device",
             "vae/lease",
             "export/graphs",
+            "export/layout",
             "export/runtime",
         ),
     output:

@@ -1,0 +1,103 @@
+// latent-encode: the codes of a file's images, with a trained encoder and without Python.
+
+#include "latent_encoder.h"
+
+#include <chrono>
+#include <cstring>
+#include <future>
+#include <iostream>
+#include <optional>
+#include <system_error>
+
+namespace {
+
+constexpr int64_t CHUNK = 16384;  // images in memory at once, twice
+
+constexpr const char* USAGE =
+    "latent-encode MODEL.ts IMAGES OUT.npy [--log-variance FILE.npy] [--batch N] [--device cpu|cuda] [--threads N]\n"
+    "              [--overwrite]\n\n"
+    "Writes the means of q(z|x) of the images, uint8 in IDX or .npy, as float32 [N, latent]; and their log-variances\n"
+    "to another file, if it is named.\n";
+
+struct Arguments {
+  std::vector<std::string> places;
+  std::string log_variance, device = "cpu";
+  int64_t batch = 0;
+  int threads = 0;
+  bool overwrite = false;
+};
+
+int64_t positive(const std::string& option, const std::string& text) {
+  size_t end = 0;
+  int64_t value = 0;
+  try {
+    value = std::stoll(text, &end);
+  } catch (const std::exception&) {
+  }
+  if (end != text.size() || value < 1 || value > 1 << 20) throw vae::Error(option + ": a number from 1 on, not " + text);
+  return value;
+}
+
+Arguments parse(int count, char** values) {
+  Arguments found;
+  for (int i = 1; i < count; i++) {
+    const std::string name = values[i];
+    const auto value = [&]() -> std::string {
+      if (++i >= count) throw vae::Error(name + ": a value is missing");
+      return values[i];
+    };
+    if (name == "--log-variance") found.log_variance = value();
+    else if (name == "--device") found.device = value();
+    else if (name == "--batch") found.batch = positive(name, value());
+    else if (name == "--threads") found.threads = static_cast<int>(positive(name, value()));
+    else if (name == "--overwrite") found.overwrite = true;
+    else if (name.starts_with("--")) throw vae::Error(name + ": no such option; see --help");
+    else found.places.push_back(name);
+  }
+  if (found.places.size() != 3) throw vae::Error("a model, images and an output are expected; see --help");
+  if (found.log_variance == found.places[2]) throw vae::Error("codes and log-variances need a file each");
+  return found;
+}
+
+void encode(const Arguments& arguments) {
+  const vae::Encoder encoder(arguments.places[0], arguments.device);
+  vae::ImageFile images(arguments.places[1]);
+  vae::CodeFile means(arguments.places[2], images.count(), encoder.latent_size(), arguments.overwrite);
+  std::optional<vae::CodeFile> log_variances;
+  if (!arguments.log_variance.empty())
+    log_variances.emplace(arguments.log_variance, images.count(), encoder.latent_size(), arguments.overwrite);
+  const auto begun = std::chrono::steady_clock::now();
+  at::Tensor chunk = images.read(CHUNK);
+  while (chunk.size(0)) {
+    auto next = std::async(std::launch::async, [&] { return images.read(CHUNK); });
+    const vae::Codes codes = encoder.encode(chunk, arguments.threads, arguments.batch);
+    means.write(codes.mean);
+    if (log_variances) log_variances->write(codes.log_variance);
+    chunk = next.get();
+  }
+  if (log_variances) log_variances->finish();
+  means.finish();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begun;
+  std::cout << images.count() << " images in " << seconds.count() << " s, encoder " << encoder.label() << '\n';
+}
+
+}  // namespace
+
+// 0; 2 for bad input, 1 for what the system refused, each with a line that says so.
+int main(int count, char** values) {
+  if (count == 2 && !std::strcmp(values[1], "--help")) {
+    std::cout << USAGE;
+    return 0;
+  }
+  try {
+    vae::keep_memory();
+    encode(parse(count, values));
+    return 0;
+  } catch (const vae::Error& error) {
+    std::cerr << "latent-encode: ERROR: " << error.what() << '\n';
+    return 2;
+  } catch (const std::exception& error) {
+    std::cerr << "latent-encode: ERROR: " << error.what() << '\n';
+    return 1;
+  }
+}

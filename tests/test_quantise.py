@@ -1,0 +1,95 @@
+"""Encoders in 8-bit integers: near to the exact ones, and what they cost is measured as it says."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from export import Encoder, quantise
+from export.graphs import export
+from vae import probes
+from vae.errors import UserError
+from vae.files import write_json
+from vae.grid import Spec
+from vae.networks import FAMILIES, Widths, build
+
+
+def exported(folder, images, spec="L8_CNN2_DNN1", status="ok"):
+    model = build(Spec.parse(spec), images.shape[1:], Widths(64, 8), 0).eval()
+    folder.mkdir(exist_ok=True)
+    export(folder, model, images, {"label": spec}, check=True)
+    write_json(folder / "metrics.json", {"status": status})
+    return folder
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 12, 12)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_quantised_encoder_is_near_the_exact_one_and_computes_in_integers(tmp_path, family, shape):
+    images = np.random.default_rng(0).integers(0, 256, (300, *shape), np.uint8)
+    folder = exported(tmp_path, images, f"L8_{family}2_DNN1")
+    quantise.quantise(folder, images)
+    exact, found = (Encoder.load(folder, runtime).encode(images) for runtime in ("onnx", "int8"))
+    for wanted, one in zip(exact, found, strict=True):
+        assert 0 < np.abs(one - wanted).max() < 0.05 * np.abs(wanted).max()
+    graph = onnx.load(folder / "encoder.int8.onnx")
+    weights = [weight for weight in graph.graph.initializer if len(weight.dims) > 1]
+    assert {weight.data_type for weight in weights} == {onnx.TensorProto.INT8}
+    assert (folder / "encoder.int8.onnx").stat().st_size < (folder / "encoder.onnx").stat().st_size
+    assert [output.name for output in graph.graph.output] == ["mean", "log_variance"]
+
+
+def test_grey_levels_are_not_rounded_even_where_training_images_are_dark(tmp_path):
+    dark = np.random.default_rng(0).integers(0, 100, (50, 28, 28), np.uint8)
+    folder = exported(tmp_path, dark)
+    quantise.quantise(folder, dark)
+    graph = onnx.load(folder / "encoder.int8.onnx")
+    values = {value.name: onnx.numpy_helper.to_array(value) for value in graph.graph.initializer}
+    first = next(node for node in graph.graph.node if node.op_type == "QuantizeLinear")
+    assert (values[first.input[1]], values[first.input[2]]) == (1, 0)
+
+
+def test_the_file_says_what_it_is(tmp_path, sample):
+    folder = exported(tmp_path, np.array(sample.test_images[:50]))
+    quantise.quantise(folder, sample.train_images[:50])
+    facts = onnxruntime.InferenceSession(folder / "encoder.int8.onnx").get_modelmeta().custom_metadata_map
+    assert (facts["label"], facts["precision"]) == ("L8_CNN2_DNN1", "8-bit integers")
+    assert "onnx.quant.pre_process" not in facts
+
+
+def test_a_diverged_encoder_stays_as_it_is_and_says_so(tmp_path, sample):
+    folder = exported(tmp_path, np.array(sample.test_images[:50]), status="diverged")
+    quantise.quantise(folder, sample.train_images[:50])
+    exact, found = (Encoder.load(folder, runtime).encode(sample.test_images[:5]) for runtime in ("onnx", "int8"))
+    np.testing.assert_array_equal(found[0], exact[0])
+    facts = onnxruntime.InferenceSession(folder / "encoder.int8.onnx").get_modelmeta().custom_metadata_map
+    assert "diverged" in facts["precision"]
+
+
+def test_the_cost_is_that_of_its_definition(tmp_path, sample):
+    folder = exported(tmp_path, np.array(sample.test_images[:50]))
+    train, test = sample.train_images[:200], sample.test_images[:100]
+    labels = sample.train_labels[:200], sample.test_labels[:100]
+    quantise.quantise(folder, train)
+    write_json(folder / "projection.json", {"probe_accuracy": 0.5, "knn_accuracy": 0.25})
+    exact, found = (Encoder.load(folder, runtime).encode(test) for runtime in ("onnx", "int8"))
+    cost = quantise.cost(folder, train, test, labels, exact, 1)
+    json.dumps(cost, allow_nan=False)
+    assert cost["mean_rms_error"] == pytest.approx(np.sqrt(((found[0] - exact[0]) ** 2).mean()), rel=1e-5)
+    assert cost["log_variance_rms_error"] == pytest.approx(np.sqrt(((found[1] - exact[1]) ** 2).mean()), rel=1e-5)
+    assert cost["mean_spread"] == pytest.approx(np.sqrt(exact[0].var(0).mean()), rel=1e-5)
+    wanted = probes.measure(Encoder.load(folder, "int8").encode(train)[0], labels[0], found[0], labels[1])
+    assert cost["probe_accuracy"] == {"float32": 0.5, "int8": wanted["probe_accuracy"]}
+    assert cost["knn_accuracy"] == {"float32": 0.25, "int8": wanted["knn_accuracy"]}
+    assert cost["bytes"]["int8"] == (folder / "encoder.int8.onnx").stat().st_size
+
+
+def test_int8_is_asked_for_and_never_chosen(tmp_path, sample):
+    folder = exported(tmp_path, np.array(sample.test_images[:50]))
+    with pytest.raises(UserError, match=r"encoder.int8.onnx: no such file"):
+        Encoder.load(folder, "int8")
+    quantise.quantise(folder, sample.train_images[:50])
+    encoder = Encoder.load(folder)
+    encoder.encode(np.array(sample.train_images[:1000]))
+    assert encoder.runtime != "int8"
