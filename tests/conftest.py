@@ -1,5 +1,7 @@
 """What tests share. `mnist/` holds real MNIST: the first 200 training and 50 test images of each class, in order."""
 
+import gzip
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,12 @@ ROOT = Path(__file__).parent.parent
 SAMPLE = Path(__file__).parent / "mnist"
 
 torch.set_num_threads(1)
+
+
+def write_idx(path, images):
+    """Write images as IDX, packed where the name says so."""
+    raw = b"\0\0\x08" + bytes([images.ndim]) + struct.pack(f">{images.ndim}I", *images.shape) + images.tobytes()
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
 
 
 @pytest.fixture(scope="session")

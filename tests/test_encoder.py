@@ -1,6 +1,6 @@
 """The three ways to a trained encoder's codes agree, and what is unsound is refused in a line."""
 
-import gzip
+import os
 import re
 import shutil
 import struct
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_idx
 from PIL import Image
 
 from export import Encoder
@@ -81,11 +81,6 @@ def test_draws_have_the_posterior_s_moments_and_follow_the_seed(model, pictures)
     assert draws.std(0) == pytest.approx(np.exp(log_variance / 2), rel=0.03)
     np.testing.assert_array_equal(draws, encoder.encode(same, sample=3))
     assert not np.array_equal(draws, encoder.encode(same, sample=4))
-
-
-def write_idx(path, images):
-    raw = b"\0\0\x08" + bytes([images.ndim]) + struct.pack(f">{images.ndim}I", *images.shape) + images.tobytes()
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
 
 
 def write_pngs(path, images):
@@ -181,7 +176,7 @@ def test_what_cannot_be_asked_for_is_refused(model, pictures, tmp_path):
     np.save(tmp_path / "images.npy", pictures[:3])
     with pytest.raises(UserError, match="need a file each"):
         Encoder.load(model[1]).encode_file(tmp_path / "images.npy", tmp_path / "z.npy", tmp_path / "z.npy")
-    with pytest.raises(UserError, match=r"weights.safetensors: no such file; the runtime aot needs the whole folder"):
+    with pytest.raises(UserError, match=r"weights.safetensors: no such file; this runtime needs the whole folder"):
         Encoder.load(model[1], "aot")
 
 
@@ -239,6 +234,59 @@ print(encoder.runtime, encoder.label, encoder.image_shape, encoder.latent_size)
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "onnx L5_CNN2_DNN1 (28, 28) 5"
     assert np.load(tmp_path / "z.npy").shape == (10, 5)
+
+
+def limited(model, tmp_path, few, limit):
+    """Runs `vae encode` on a file in a process under a limit that is set once all is loaded and warm."""
+    program = f"""
+import resource, sys
+from export import Encoder
+from vae.cli import main
+encoder = Encoder.load({str(model[1])!r}, "onnx", threads=2)
+encoder.encode_file({str(few)!r}, {str(tmp_path / "warm.npy")!r}, progress=False)
+Encoder.load = lambda *given: encoder
+{limit}
+sys.exit(main(["encode", "warm", sys.argv[1], {str(tmp_path / "z.npy")!r}, "--log", {str(tmp_path / "log")!r}]))
+"""
+    return lambda path: subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["images-idx3-ubyte", "images.npy"])
+def test_a_file_larger_than_the_memory_is_encoded(model, pictures, tmp_path, name):
+    """Of 470 MB, all of it black but the first images, where 200 MB may be taken."""
+    few, many, count = tmp_path / "few.npy", tmp_path / name, 600_000
+    np.save(few, pictures)
+    with open(many, "wb") as stream:
+        if name.endswith(".npy"):
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, 28, 28)}
+            np.lib.format.write_array_header_1_0(stream, header)
+        else:
+            stream.write(b"\0\0\x08\x03" + struct.pack(">3I", count, 28, 28))
+        start = stream.tell()
+        stream.write(pictures.tobytes())
+    os.truncate(many, start + count * 784)  # what is not written takes no disk either
+    limit = """
+taken = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (taken + 200 * 2**20,) * 2)
+"""
+    done = limited(model, tmp_path, few, limit)(many)
+    assert done.returncode == 0, done.stderr
+    found, wanted = np.load(tmp_path / "z.npy", mmap_mode="r"), np.load(tmp_path / "warm.npy")
+    assert found.shape == (count, 5)
+    np.testing.assert_array_equal(found[:1001], wanted)
+    assert (found[1001:] == found[-1]).all()
+
+
+def test_a_full_disk_is_a_line_and_leaves_nothing(model, pictures, tmp_path):
+    """As a limit of what a process may write, which the system refuses in the same place."""
+    few, many = tmp_path / "few.npy", tmp_path / "many.npy"
+    np.save(few, pictures[:10])
+    np.save(many, np.tile(pictures, (20, 1, 1)))
+    done = limited(model, tmp_path, few, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)")(many)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == f"vae: ERROR: {tmp_path / 'z.npy'}: File too large"
+    assert {path.name for path in tmp_path.iterdir()} == {"few.npy", "many.npy", "warm.npy", "log"}
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="AOTInductor needs g++")

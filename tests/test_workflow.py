@@ -65,7 +65,9 @@ def planned(*arguments, cwd):
 def checkout(tmp_path_factory):
     """A copy of the repository in which the study of the tests has run."""
     copy = tmp_path_factory.mktemp("workflow") / "check out"  # a space, as some people's folders have
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "build"))
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".*", "results", "node_modules", "__pycache__", "*.egg-info", "build")
+    )
     snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=copy)
     return copy
 
