@@ -56,7 +56,7 @@ def _npy(path: Path) -> Images:
 
     def chunks(size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(array), size):
-            yield np.asarray(array[start : start + size])
+            yield np.array(array[start : start + size])  # read from the disk here, ahead of the encoder
 
     return Images(len(array), array.shape[1:], chunks)
 

@@ -98,8 +98,12 @@ class _Torch(_InBatches):
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch = self._torch
         with torch.inference_mode():
-            mean, log_variance = self._module(torch.from_numpy(images).to(self.device))
+            mean, log_variance = self._module(self._tensor(images).to(self.device))
             return mean.cpu().numpy(), log_variance.cpu().numpy()
+
+    def _tensor(self, images: np.ndarray):
+        # torch warns of arrays that may only be read, such as a mapped file.
+        return self._torch.from_numpy(images if images.flags.writeable else images.copy())
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -142,12 +146,15 @@ class Native(_Torch):
             raise UserError(str(error).splitlines()[0]) from None
 
     def encode(self, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
-        mean, log_variance = self._module.encode(self._torch.from_numpy(images), threads, 0)
+        mean, log_variance = self._module.encode(self._tensor(images), threads, 0)
         return mean.numpy(), log_variance.numpy()
 
 
 class Aot(_Torch):
-    """The trained model compiled for this machine by AOTInductor, once; kept in the user's cache."""
+    """The trained model compiled for this machine by AOTInductor, once; kept in the user's cache.
+
+    torch lets one thread at a time call it.
+    """
 
     def _load(self, folder: Path):
         torch = self._torch

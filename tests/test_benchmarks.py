@@ -106,10 +106,10 @@ def test_the_numbers_of_encoding_hang_together(programs, tmp_path, monkeypatch, 
     assert {(row["encoder"], row["path"]) for row in rows} == {
         (encoder, path)
         for encoder in ("DNN1", "CNN1", "CNN3")
-        for path in ("DataLoader", "eager", "onnx", "torchscript", "limit")
+        for path in ("DataLoader", "eager", *encoding.RUNTIMES, "auto", "encode_file", "latent-encode", "limit")
     }
     limits = {row["encoder"]: row["images_per_second"] for row in rows if row["path"] == "limit"}
     assert limits["DNN1"] == pytest.approx(1e12 / 2 / (784 * 512 + 512 * 64))
     for row in rows:
         assert row["fraction_of_limit"] == pytest.approx(row["images_per_second"] / limits[row["encoder"]])
-    assert "CNN3 torchscript" in capsys.readouterr().out
+    assert "CNN3 on 1: torchscript" in capsys.readouterr().out

@@ -2,16 +2,16 @@
 
 #include "latent_encoder.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <future>
 #include <iostream>
 #include <optional>
 #include <system_error>
+#include <thread>
 
 namespace {
-
-constexpr int64_t CHUNK = 16384;  // images in memory at once, twice
 
 constexpr const char* USAGE =
     "latent-encode MODEL.ts IMAGES OUT.npy [--log-variance FILE.npy] [--batch N] [--device cpu|cuda] [--threads N]\n"
@@ -59,6 +59,12 @@ Arguments parse(int count, char** values) {
   return found;
 }
 
+// Images read at once, of which two lots are in memory: some batches for every thread, or for the device.
+int64_t chunk_size(const Arguments& arguments) {
+  const int64_t threads = arguments.threads ? arguments.threads : std::thread::hardware_concurrency();
+  return arguments.device == "cuda" ? 65536 : std::max<int64_t>(8192, 1024 * threads);
+}
+
 void encode(const Arguments& arguments) {
   const vae::Encoder encoder(arguments.places[0], arguments.device);
   vae::ImageFile images(arguments.places[1]);
@@ -67,9 +73,10 @@ void encode(const Arguments& arguments) {
   if (!arguments.log_variance.empty())
     log_variances.emplace(arguments.log_variance, images.count(), encoder.latent_size(), arguments.overwrite);
   const auto begun = std::chrono::steady_clock::now();
-  at::Tensor chunk = images.read(CHUNK);
+  const int64_t size = chunk_size(arguments);
+  at::Tensor chunk = images.read(size);
   while (chunk.size(0)) {
-    auto next = std::async(std::launch::async, [&] { return images.read(CHUNK); });
+    auto next = std::async(std::launch::async, [&] { return images.read(size); });
     const vae::Codes codes = encoder.encode(chunk, arguments.threads, arguments.batch);
     means.write(codes.mean);
     if (log_variances) log_variances->write(codes.log_variance);

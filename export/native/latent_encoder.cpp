@@ -328,6 +328,7 @@ struct Encoder::Parts {
     std::mutex failing;
     const auto work = [&] {
       try {
+        at::set_num_threads(1);  // OpenMP counts for each thread apart
         const c10::InferenceMode inference;
         std::vector<at::Tensor> memory(steps.size());
         for (int64_t start; (start = next.fetch_add(size)) < images.size(0);) {
