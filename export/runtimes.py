@@ -138,7 +138,9 @@ class Native(_Torch):
         built = native.library()
         if not built:
             raise UserError("the C++ encoder is not built here: run `vae native build`")
-        self._torch.classes.load_library(str(built))
+        # A process has one: a second build of the same names would end it.
+        if not any(built.name in path for path in self._torch.classes.loaded_libraries):
+            self._torch.classes.load_library(str(built))
         file = _there(folder / "encoder.ts")
         try:
             return self._torch.classes.vae.Encoder(str(file), self.device.type)

@@ -23,6 +23,14 @@ def write_idx(path, images):
     path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(request):
+    """What is compiled for this machine is kept from one run of the tests to the next, apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(request.config.cache.mkdir("compiled")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def sample() -> data.Dataset:
     """2,000 training and 500 test images of MNIST."""

@@ -54,7 +54,7 @@ def test_every_runtime_computes_what_the_model_does(model, pictures, wanted, run
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == np.float32
         assert np.abs(one - other[:count]).max() <= 1e-5 * np.abs(other).max()
-    assert encoder.runtime in ("onnx", "torchscript")
+    assert encoder.runtime in ("onnx", "torchscript", "native")
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torchscript"])

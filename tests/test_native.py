@@ -25,12 +25,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def built(request):
-    """The build of these sources, kept from one run of the tests to the next."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(request.config.cache.mkdir("native")))
-    yield native.build()
-    patch.undo()
+def built():
+    """The build of these sources."""
+    return native.build()
 
 
 def exported(folder, model, images):
