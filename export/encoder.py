@@ -104,7 +104,7 @@ class Encoder:
         or not at all. Raises UserError for an unsound source, images of another shape, or a target that exists.
         """
         targets = [Path(path) for path in (target, log_variance) if path]
-        if len({path.absolute() for path in targets}) < len(targets):
+        if len({path.resolve() for path in targets}) < len(targets):
             raise UserError(f"{target}: codes and log-variances need a file each")
         for path in targets:
             if path.suffix != ".npy":

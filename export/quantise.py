@@ -44,9 +44,11 @@ def quantise(folder: Path, images: np.ndarray) -> None:
         if not diverged:
             # The exporter leaves nothing to optimise before; this spares a warning that it might have.
             onnx.helper.set_model_props(graph, PRE_PROCESSED)
-            # Grey levels come to the first layer with a scale of exactly 1, whatever the brightest of these images.
+            # Grey levels come to the first layer with a scale of exactly 1, whatever the brightest of these images. A
+            # layer that does not take them as they are has the range that is seen.
+            kinds = [node.op_type for node in graph.graph.node]
             first = next(node.input[0] for node in graph.graph.node if node.op_type in LAYERS)
-            whole = {first: [{"rmin": np.float32(0), "rmax": np.float32(255)}]}
+            whole = {} if "Div" in kinds else {first: [{"rmin": np.float32(0), "rmax": np.float32(255)}]}
             quantize_static(
                 graph,
                 partial,

@@ -32,24 +32,25 @@ class _InBatches:
     def encode(self, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance; batches go to `threads` CPU threads, or one after the other to a GPU."""
         starts = iter(range(0, len(images), self.batch))  # shared: whoever is free takes the next
-        codes = []
+        codes = ()
 
         def work() -> None:
             for start in starts:
                 part = slice(start, start + self.batch)
-                found = self(images[part])
-                if not codes:
-                    codes.extend(np.empty((len(images), found[0].shape[1]), np.float32) for _ in range(2))
-                codes[0][part], codes[1][part] = found
+                codes[0][part], codes[1][part] = self(images[part])
 
         with self.session():
+            first = self(images[: self.batch])  # says how many dimensions a code has
+            codes = tuple(np.empty((len(images), first[0].shape[1]), np.float32) for _ in range(2))
+            codes[0][: self.batch], codes[1][: self.batch] = first
+            next(starts)
             if threads == 1 or len(images) <= self.batch:
                 work()
             else:
                 with ThreadPoolExecutor(threads) as pool:
                     for done in [pool.submit(work) for _ in range(threads)]:
                         done.result()
-        return tuple(codes)
+        return codes
 
 
 class Onnx(_InBatches):
@@ -138,13 +139,13 @@ class Native(_Torch):
         built = native.library()
         if not built:
             raise UserError("the C++ encoder is not built here: run `vae native build`")
-        # A process has one: a second build of the same names would end it.
-        if not any(built.name in path for path in self._torch.classes.loaded_libraries):
-            self._torch.classes.load_library(str(built))
         file = _there(folder / "encoder.ts")
         try:
+            # A process has one: a second build of the same names would end it.
+            if not any(built.name in path for path in self._torch.classes.loaded_libraries):
+                self._torch.classes.load_library(str(built))
             return self._torch.classes.vae.Encoder(str(file), self.device.type)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise UserError(str(error).splitlines()[0]) from None
 
     def encode(self, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -333,11 +334,17 @@ def test_the_examples_of_the_readme_work(finished, pictures, wanted, capsys):
     np.testing.assert_allclose(names["mean"], wanted[0][:20], atol=1e-4)
     np.testing.assert_allclose(np.load("latents.npy"), wanted[0][:20], atol=1e-4)
     assert names["codes"].shape == (20, 5)
-    (lines,) = blocks("sh")
-    for line in lines.splitlines():
+    for line in blocks("sh")[0].splitlines():
         assert main(line.removeprefix("python -m vae ").split()) == 0
     assert np.load("decoded.npy").shape == (20, 28, 28)
     assert "results/models/L50_DNN1_CNN4/seed0" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
+def test_the_examples_of_the_readme_in_cpp_work(finished, wanted):
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    subprocess.run(["bash", "-ec", blocks("sh")[1]], env=environment, check=True)
+    np.testing.assert_allclose(np.load("codes.npy"), wanted[0][:20], atol=1e-4)
 
 
 def test_the_example_program_works(finished, wanted):

@@ -365,15 +365,14 @@ def run_decode(args: argparse.Namespace) -> None:
 
 def run_native(args: argparse.Namespace) -> None:
     """Build the encoder in C++, and print where its program is."""
-    import shutil
-
     from export import native
 
     if args.copy_to and args.copy_to.exists():
         raise UserError(f"{args.copy_to}: exists; choose another folder")
     folder = native.build()
     if args.copy_to:
-        folder = shutil.copytree(folder, args.copy_to)
+        native.copy(args.copy_to)
+        folder = args.copy_to
     print(folder / "bin" / "latent-encode")
 
 

@@ -3,6 +3,7 @@
 Built is a library that Python loads too, the program `latent-encode`, and the header to call the library from C++.
 """
 
+import hashlib
 import os
 import platform
 import shutil
@@ -20,8 +21,10 @@ def folder() -> Path:
     """Where the build for these sources, this torch and this machine belongs: `bin`, `lib`, `include` are in it."""
     import torch
 
-    # It is built for this machine's processor, and a home may be shared with others.
-    return cache() / f"native-{sha256(SOURCES)[:32]}-{platform.node()}-{torch.__version__}"
+    # It is built for this machine's processor, and a home may be shared with others;
+    # and finds the libraries of this torch where it is installed now.
+    place = hashlib.sha256(torch.__path__[0].encode()).hexdigest()[:8]
+    return cache() / f"native-{sha256(SOURCES)[:32]}-{platform.node()}-{torch.__version__}-{place}"
 
 
 def library() -> Path | None:
@@ -68,3 +71,10 @@ def build() -> Path:
             if not target.exists():  # where it does, another process was faster
                 raise
     return target
+
+
+def copy(target: Path) -> None:
+    """Copy what is built to a folder that does not exist, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        os.replace(shutil.copytree(folder(), f"{scratch}/whole"), target)

@@ -5,9 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <functional>
 #include <future>
 #include <iostream>
+#include <numeric>
 #include <optional>
+#include <sstream>
 #include <system_error>
 #include <thread>
 
@@ -55,7 +59,9 @@ Arguments parse(int count, char** values) {
     else found.places.push_back(name);
   }
   if (found.places.size() != 3) throw vae::Error("a model, images and an output are expected; see --help");
-  if (found.log_variance == found.places[2]) throw vae::Error("codes and log-variances need a file each");
+  namespace fs = std::filesystem;
+  if (!found.log_variance.empty() && fs::weakly_canonical(found.log_variance) == fs::weakly_canonical(found.places[2]))
+    throw vae::Error("codes and log-variances need a file each");
   return found;
 }
 
@@ -65,9 +71,20 @@ int64_t chunk_size(const Arguments& arguments) {
   return arguments.device == "cuda" ? 65536 : std::max<int64_t>(8192, 1024 * threads);
 }
 
+void check(const vae::ImageFile& images, const std::string& path, const vae::Encoder& encoder) {
+  const std::vector<int64_t>& wanted = encoder.image_shape();
+  const int64_t pixels = std::accumulate(wanted.begin(), wanted.end(), int64_t{1}, std::multiplies());
+  if (images.shape() == wanted || images.shape() == std::vector{pixels}) return;
+  std::ostringstream line;
+  line << path << ": images are " << at::IntArrayRef(images.shape()) << ", the encoder takes "
+       << at::IntArrayRef(wanted);
+  throw vae::Error(line.str());
+}
+
 void encode(const Arguments& arguments) {
   const vae::Encoder encoder(arguments.places[0], arguments.device);
   vae::ImageFile images(arguments.places[1]);
+  check(images, arguments.places[1], encoder);
   vae::CodeFile means(arguments.places[2], images.count(), encoder.latent_size(), arguments.overwrite);
   std::optional<vae::CodeFile> log_variances;
   if (!arguments.log_variance.empty())
@@ -104,7 +121,8 @@ int main(int count, char** values) {
     std::cerr << "latent-encode: ERROR: " << error.what() << '\n';
     return 2;
   } catch (const std::exception& error) {
-    std::cerr << "latent-encode: ERROR: " << error.what() << '\n';
+    const std::string all = error.what();  // torch's go on with a backtrace
+    std::cerr << "latent-encode: ERROR: " << all.substr(0, all.find('\n')) << '\n';
     return 1;
   }
 }

@@ -13,8 +13,10 @@
 #include <torch/custom_class.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -194,6 +196,15 @@ struct Operation {
   std::vector<at::IValue> constants;
 };
 
+// Whether the parts of a split, in their order, are what a graph returns.
+bool unpacked(const torch::jit::Value& split, const torch::jit::Graph& graph) {
+  const torch::jit::Node* result = graph.outputs()[0]->node();
+  if (split.node()->kind() != at::aten::split || split.uses().size() != 1) return false;
+  const torch::jit::Node* parts = split.uses()[0].user;
+  return parts->kind() == at::prim::ListUnpack && result->kind() == at::prim::TupleConstruct &&
+         std::ranges::equal(parts->outputs(), result->inputs());
+}
+
 // The operations of a frozen graph that is a chain from the images to a split in two; nothing where it is not.
 std::optional<std::vector<Operation>> chain(const torch::jit::Graph& graph) {
   std::vector<Operation> found;
@@ -213,29 +224,31 @@ std::optional<std::vector<Operation>> chain(const torch::jit::Graph& graph) {
     }
     if (from_last != 1 || last->uses().size() != 1 || node->outputs().size() != 1) return std::nullopt;
     found.push_back(std::move(operation));
-    if (found.back().name == "aten::split") return found;
     last = node->output();
+    if (found.back().name == "aten::split") break;
   }
-  return std::nullopt;
+  return unpacked(*last, graph) ? std::optional(found) : std::nullopt;
 }
 
 bool same(const std::vector<int64_t>& values, int64_t value) {
   return std::all_of(values.begin(), values.end(), [=](int64_t one) { return one == value; });
 }
 
-// The first block that begins at `at`, if it is one that the kernel is for: few input channels and a square kernel.
-std::optional<Step> first_block(const std::vector<Operation>& operations, size_t at) {
-  if (at + 2 >= operations.size() || operations[at].name != "aten::to" ||
-      operations[at + 1].name != "aten::_convolution" || operations[at + 2].name != "aten::leaky_relu_")
+// The first block that begins at operation `i`, if it is one that the kernel is for: few input channels and a square kernel.
+std::optional<Step> first_block(const std::vector<Operation>& operations, size_t i) {
+  if (i + 2 >= operations.size() || operations[i].name != "aten::to" ||
+      operations[i + 1].name != "aten::_convolution" || operations[i + 2].name != "aten::leaky_relu_")
     return std::nullopt;
-  const auto& values = operations[at + 1].constants;
+  const auto& types = operations[i].constants;
+  if (!types[0].isInt() || types[0].toInt() != static_cast<int64_t>(at::kFloat)) return std::nullopt;
+  const auto& values = operations[i + 1].constants;
   const at::Tensor weight = values[0].toTensor();
   const std::vector<int64_t> stride = values[2].toIntVector(), padding = values[3].toIntVector();
   const bool plain = same(values[4].toIntVector(), 1) && !values[5].toBool() && values[7].toInt() == 1;
   if (!plain || !values[1].isTensor() || weight.dim() != 4 || weight.size(1) > 4 || weight.size(2) != weight.size(3) ||
       !same(stride, stride[0]) || !same(padding, padding[0]))
     return std::nullopt;
-  const float slope = operations[at + 2].constants[0].toDouble();
+  const float slope = operations[i + 2].constants[0].toDouble();
   return FirstBlock(weight, values[1].toTensor(), stride[0], padding[0], slope);
 }
 
@@ -276,7 +289,9 @@ std::optional<Step> step(const Operation& operation) {
 std::vector<Step> plan(const torch::jit::Graph& graph, int64_t latent_size) {
   const auto operations = chain(graph);
   std::vector<Step> steps;
-  if (!operations || operations->back().constants[0].toInt() != latent_size) return {};
+  if (!operations || operations->back().constants[0].toInt() != latent_size ||
+      operations->back().constants[1].toInt() != 1)
+    return {};
   for (size_t i = 0; i + 1 < operations->size(); i++) {
     if (auto block = first_block(*operations, i)) {
       steps.push_back(*block);
@@ -307,7 +322,8 @@ struct Encoder::Parts {
   std::vector<int64_t> image_shape;
   int64_t latent_size = 0;
   std::string label;
-  std::vector<Step> steps;
+  std::vector<Step> steps;            // on a CPU
+  std::vector<c10::Stream> streams;  // on a GPU: for copying to it, and for computing
 
   Codes forward(const at::Tensor& images) const {
     const auto codes = torch::jit::Method(module.get_method("forward"))({images}).toTupleRef().elements().vec();
@@ -344,7 +360,11 @@ struct Encoder::Parts {
     };
     std::vector<std::thread> others;
     const int64_t most = (images.size(0) + size - 1) / size;
-    for (int64_t i = 1; i < std::min<int64_t>(threads, most); i++) others.emplace_back(work);
+    try {
+      for (int64_t i = 1; i < std::min<int64_t>(threads, most); i++) others.emplace_back(work);
+    } catch (const std::system_error&) {
+      // The system gives no more threads: those that there are take the work.
+    }
     work();
     for (std::thread& other : others) other.join();
     if (failure) std::rethrow_exception(failure);
@@ -354,7 +374,7 @@ struct Encoder::Parts {
   void on_gpu(const at::Tensor& images, const Codes& codes, int64_t size) const {
     const c10::InferenceMode inference;
     const c10::impl::VirtualGuardImpl gpu(device.type());
-    const c10::Stream copying = gpu.getStreamFromGlobalPool(device), computing = gpu.getStreamFromGlobalPool(device);
+    const c10::Stream &copying = streams[0], &computing = streams[1];
     struct Slot {
       at::Tensor staged, images;
       Codes codes;
@@ -371,6 +391,19 @@ struct Encoder::Parts {
                   c10::Event(device.type()), c10::Event(device.type())};
     };
     std::array<Slot, 2> slots{slot(), slot()};
+    // Their memory comes from the caller's stream, where its last use may not be over; and it goes back there, whatever
+    // happens, only when the streams here are done with it.
+    c10::Event ready(device.type());
+    ready.record(gpu.getStream(device));
+    ready.block(copying);
+    ready.block(computing);
+    struct Finish {
+      const c10::impl::VirtualGuardImpl& gpu;
+      const std::vector<c10::Stream>& streams;
+      ~Finish() {
+        for (const c10::Stream& stream : streams) gpu.synchronizeStream(stream);
+      }
+    } finish{gpu, streams};
     const auto collect = [&](Slot& from) {
       if (!from.count) return;
       from.done.synchronize();
@@ -413,6 +446,8 @@ Encoder::Encoder(const std::string& script, const std::string& device) : parts_(
   torch::jit::ExtraFilesMap facts{{"side", ""}, {"image_shape", ""}, {"latent_size", ""}, {"label", ""}};
   try {
     parts_->module = torch::jit::load(script, parts_->device, facts);
+    parts_->module.eval();
+    parts_->module = torch::jit::freeze(parts_->module);
   } catch (const std::exception&) {
     throw Error(script + ": not a TorchScript file, or damaged");
   }
@@ -420,17 +455,21 @@ Encoder::Encoder(const std::string& script, const std::string& device) : parts_(
     throw Error(script + ": not an encoder of this package");
   std::istringstream shape(facts["image_shape"]);
   for (int64_t size; shape >> size;) parts_->image_shape.push_back(size);
-  parts_->latent_size = std::stoll(facts["latent_size"]);
+  std::istringstream(facts["latent_size"]) >> parts_->latent_size;
   parts_->label = facts["label"];
-  parts_->module.eval();
-  parts_->module = torch::jit::freeze(parts_->module);
-  if (device == "cpu") parts_->steps = plan(*parts_->module.get_method("forward").graph(), parts_->latent_size);
+  if (device == "cpu") {
+    parts_->steps = plan(*parts_->module.get_method("forward").graph(), parts_->latent_size);
+  } else {
+    const c10::impl::VirtualGuardImpl gpu(parts_->device.type());
+    for (int i = 0; i < 2; i++) parts_->streams.push_back(gpu.getStreamFromGlobalPool(parts_->device));
+  }
 }
 
 Encoder::~Encoder() = default;
 
 Codes Encoder::encode(const at::Tensor& images, int threads, int64_t batch) const {
   const std::vector<int64_t>& shape = parts_->image_shape;
+  if (!images.defined() || !images.device().is_cpu()) throw Error("images are a tensor on the CPU");
   if (images.scalar_type() != at::kByte) throw Error("images are uint8 from 0 to 255, as they are");
   if (images.dim() < 2 || (images.sizes().slice(1) != at::IntArrayRef(shape) &&
                            images.sizes().slice(1) != at::IntArrayRef{product(shape)}))
@@ -441,11 +480,13 @@ Codes Encoder::encode(const at::Tensor& images, int threads, int64_t batch) cons
   const at::Tensor shaped = images.contiguous().reshape(sizes);
   const Codes codes{at::empty({images.size(0), latent_size()}, at::kFloat),
                     at::empty({images.size(0), latent_size()}, at::kFloat)};
+  const int64_t usual = parts_->device.is_cpu() ? CPU_BATCH : GPU_BATCH;
+  const int64_t size = std::clamp<int64_t>(batch > 0 ? batch : usual, 1, std::max<int64_t>(1, images.size(0)));
   if (parts_->device.is_cpu()) {
     const int all = std::max(1u, std::thread::hardware_concurrency());
-    parts_->on_cpu(shaped, codes, threads > 0 ? threads : all, batch > 0 ? batch : CPU_BATCH);
+    parts_->on_cpu(shaped, codes, threads > 0 ? threads : all, size);
   } else {
-    parts_->on_gpu(shaped, codes, batch > 0 ? batch : std::min(GPU_BATCH, std::max<int64_t>(1, images.size(0))));
+    parts_->on_gpu(shaped, codes, size);
   }
   return codes;
 }
@@ -460,16 +501,17 @@ ImageFile::ImageFile(const std::string& path) : path_(path) {
   if (!std::filesystem::is_regular_file(path)) throw Error(path + ": no such file");
   if (path.ends_with(".gz")) throw Error(path + ": packed; unpack it first, with gunzip");
   stream_.open(path, std::ios::binary);
+  if (!stream_) throw std::system_error(errno, std::generic_category(), path);
   path.ends_with(".npy") ? read_npy() : read_idx();
-  if (!stream_) throw Error(path + ": truncated in its header, or not readable");
+  if (!stream_) throw Error(path + ": truncated in its header");
   const int64_t there = static_cast<int64_t>(std::filesystem::file_size(path)) - stream_.tellg();
   __int128 promised = count_;
   for (int64_t size : shape_) promised = std::min<__int128>(promised * size, INT64_MAX);
   if (promised != there)
     throw Error(path + ": " + std::to_string(count_) + " images of " + text(shape_) + " take " +
                 std::to_string(static_cast<int64_t>(promised)) + " bytes, " + std::to_string(there) + " are there");
-  each_ = product(shape_);
   if (!there) throw Error(path + ": holds no images");
+  each_ = product(shape_);
 }
 
 void ImageFile::read_idx() {
@@ -494,21 +536,25 @@ void ImageFile::read_npy() {
   const uint32_t length = raw[0] | raw[1] << 8 | raw[2] << 16 | uint32_t{raw[3]} << 24;
   if (!npy || !stream_ || length > 65536) throw Error(path_ + ": not a sound .npy");
   std::string header(length, ' ');
-  stream_.read(header.data(), length);
+  if (!stream_.read(header.data(), length)) throw Error(path_ + ": not a sound .npy");
   const auto value = [&](const std::string& key) {
-    const size_t at = header.find("'" + key + "':");
+    const std::string quoted = "'" + key + "': ";
+    const size_t at = header.find(quoted);
     if (at == std::string::npos) throw Error(path_ + ": not a sound .npy");
-    return header.substr(header.find_first_not_of(' ', at + key.size() + 3));
+    return header.substr(at + quoted.size());
   };
   if (!value("descr").starts_with("'|u1'") || !value("fortran_order").starts_with("False"))
     throw Error(path_ + ": images are uint8 [N, ...], not " + value("descr").substr(0, 5) + "; or it is in Fortran order");
-  std::string shape = value("shape");
-  shape = shape.substr(1, shape.find(')') - 1);
-  for (char& one : shape) one = one == ',' ? ' ' : one;
-  std::istringstream sizes(shape);
+  const std::string shape = value("shape");
   std::vector<int64_t> all;
-  for (int64_t size; sizes >> size && size >= 0;) all.push_back(size);
-  if (all.size() < 2 || !sizes.eof()) throw Error(path_ + ": images are uint8 [N, ...], not (" + shape + ")");
+  for (const char* at = shape.data(); *at != ')';) {  // "(60000, 28, 28)"
+    int64_t size = -1;
+    const auto [end, fault] = std::from_chars(at + 1, shape.data() + shape.size(), size);
+    if ((*at != '(' && *at != ' ') || fault != std::errc() || size < 0) throw Error(path_ + ": not a sound .npy");
+    all.push_back(size);
+    at = *end == ',' ? end + 1 : end;
+  }
+  if (all.size() < 2) throw Error(path_ + ": images are uint8 [N, ...], not " + text(all));
   count_ = all[0];
   shape_.assign(all.begin() + 1, all.end());
 }
@@ -524,7 +570,8 @@ at::Tensor ImageFile::read(int64_t most) {
   return images;
 }
 
-CodeFile::CodeFile(const std::string& path, int64_t count, int64_t columns, bool overwrite) : path_(path) {
+CodeFile::CodeFile(const std::string& path, int64_t count, int64_t columns, bool overwrite)
+    : path_(path), missing_(count), columns_(columns) {
   if (!path.ends_with(".npy")) throw Error(path + ": codes are written as .npy");
   if (!overwrite && std::filesystem::exists(path))
     throw Error(path + ": exists; choose another name, or allow to overwrite it");
@@ -547,12 +594,16 @@ CodeFile::~CodeFile() {
 }
 
 void CodeFile::write(const at::Tensor& rows) {
+  if (rows.scalar_type() != at::kFloat || rows.dim() != 2 || rows.size(1) != columns_ || rows.size(0) > missing_)
+    throw Error(path_ + ": rows are float32 of " + std::to_string(columns_) + " columns, as many as were promised");
+  missing_ -= rows.size(0);
   const at::Tensor own = rows.contiguous();
   stream_.write(reinterpret_cast<const char*>(own.const_data_ptr<float>()), own.nbytes());
   if (!stream_) throw std::system_error(errno, std::generic_category(), path_);
 }
 
 void CodeFile::finish() {
+  if (missing_) throw Error(path_ + ": " + std::to_string(missing_) + " rows are missing");
   stream_.close();
   if (!stream_ || std::rename(partial_.c_str(), path_.c_str()))
     throw std::system_error(errno, std::generic_category(), path_);
