@@ -234,7 +234,7 @@ bool same(const std::vector<int64_t>& values, int64_t value) {
   return std::all_of(values.begin(), values.end(), [=](int64_t one) { return one == value; });
 }
 
-// The first block that begins at operation `i`, if it is one that the kernel is for: few input channels and a square kernel.
+// The first block that begins at operation `i`, if it is one that the kernel is for: few input channels, a square kernel.
 std::optional<Step> first_block(const std::vector<Operation>& operations, size_t i) {
   if (i + 2 >= operations.size() || operations[i].name != "aten::to" ||
       operations[i + 1].name != "aten::_convolution" || operations[i + 2].name != "aten::leaky_relu_")
