@@ -12,7 +12,7 @@ import torch
 from conftest import ROOT, write_idx
 from torch import nn
 
-from export import Encoder, native
+from export import Encoder, graphs, native
 from export.graphs import export
 from vae.cli import main
 from vae.errors import UserError
@@ -79,6 +79,22 @@ def test_layers_that_the_core_does_not_know_are_computed_too(tmp_path, pictures,
         built.encoder.heads = nn.Linear(6 * 7 * 7, 6)
     wanted = exported(tmp_path, built, pictures)
     near(Encoder.load(tmp_path, "native").encode(pictures), wanted)
+
+
+@pytest.mark.parametrize("change", [lambda mean, rest: (mean, rest.clamp(max=0)), lambda mean, rest: (rest, mean)])
+def test_what_comes_after_the_heads_is_not_left_out(model, pictures, tmp_path, change):
+    class Changed(graphs.Encoder):
+        def forward(self, images):
+            return change(*super().forward(images))
+
+    shutil.copytree(model[0], tmp_path / "model")
+    changed, images = Changed(build(Spec.parse("L5_CNN2_DNN1"), (28, 28), Widths(32, 4), 0)), torch.tensor(pictures)
+    facts = {"side": "encoder", "image_shape": "28 28", "latent_size": "5"}
+    script = graphs._script(changed.rearranged(images[:1]), images[:2], facts)
+    (tmp_path / "model/encoder.ts").write_bytes(script)
+    with torch.inference_mode():
+        wanted = [part.numpy() for part in changed(images)]
+    near(Encoder.load(tmp_path / "model", "native").encode(pictures), wanted)
 
 
 def test_codes_do_not_depend_on_the_threads(model, pictures):
