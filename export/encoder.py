@@ -138,7 +138,7 @@ class Encoder:
         if self.runtime == "auto":
             self.runtime = self._fastest(images, total or len(images))
             log.info("%s: encoding with %s", self.folder, self.runtime)
-        return self._runtime(self.runtime).encode(images, self.threads)
+        return self._runtime(self.runtime).encode(images, self.latent_size, self.threads)
 
     def _runtime(self, name: str):
         if name not in self._runs:
@@ -160,7 +160,7 @@ class Encoder:
         for _ in range(4):  # in turns, and more than once: first calls set libraries up, and machines do other work
             for name in seconds:
                 begun = perf_counter()
-                self._runs[name].encode(some, self.threads)
+                self._runs[name].encode(some, self.latent_size, self.threads)
                 seconds[name] = min(seconds[name], perf_counter() - begun)
         return min(seconds, key=seconds.get)
 

@@ -29,10 +29,10 @@ class _InBatches:
     batch: int
     session = nullcontext
 
-    def encode(self, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, images: np.ndarray, latent_size: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance; batches go to `threads` CPU threads, or one after the other to a GPU."""
         starts = iter(range(0, len(images), self.batch))  # shared: whoever is free takes the next
-        codes = ()
+        codes = tuple(np.empty((len(images), latent_size), np.float32) for _ in range(2))
 
         def work() -> None:
             for start in starts:
@@ -40,11 +40,7 @@ class _InBatches:
                 codes[0][part], codes[1][part] = self(images[part])
 
         with self.session():
-            first = self(images[: self.batch])  # says how many dimensions a code has
-            codes = tuple(np.empty((len(images), first[0].shape[1]), np.float32) for _ in range(2))
-            codes[0][: self.batch], codes[1][: self.batch] = first
-            next(starts)
-            if threads == 1 or len(images) <= self.batch:
+            if threads == 1 or len(images) <= self.batch or self.batch == GPU_BATCH:
                 work()
             else:
                 with ThreadPoolExecutor(threads) as pool:
@@ -148,8 +144,8 @@ class Native(_Torch):
         except (OSError, RuntimeError) as error:
             raise UserError(str(error).splitlines()[0]) from None
 
-    def encode(self, images: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
-        mean, log_variance = self._module.encode(self._tensor(images), threads, 0)
+    def encode(self, images: np.ndarray, latent_size: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        mean, log_variance = self._module.encode(self._tensor(images), threads)
         return mean.numpy(), log_variance.numpy()
 
 

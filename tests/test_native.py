@@ -153,9 +153,9 @@ def test_more_images_than_a_chunk_keep_their_order(model, pictures, tmp_path):
     near([np.load(tmp_path / "z.npy")], [np.tile(model[1][0], (40, 1))])
 
 
-def header(shape):
+def header(shape, rest=", }\n"):
     """An .npy of 78,400 bytes that says it has this shape."""
-    facts = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    facts = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}{rest}".encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(facts)) + facts + bytes(78400)
 
 
@@ -172,6 +172,8 @@ DAMAGE = {
     "negative.npy": (lambda raw: header("(100, 28, -28)"), "not a sound .npy"),
     "much.npy": (lambda raw: header("(100, 28, 99999999999999999999)"), "not a sound .npy"),
     "open.npy": (lambda raw: header("(100, 28, 28"), "not a sound .npy"),
+    "number.npy": (lambda raw: header("(100, 28", ""), "not a sound .npy"),
+    "comma.npy": (lambda raw: header("(100, 28,", ""), "not a sound .npy"),
     "cut.npy": (lambda raw: header("(100, 28, 28)")[:60], "not a sound .npy"),
     "noise.npy": (lambda raw: b"not an array", "not a sound .npy"),
     "none.npy": (lambda raw: b"", "not a sound .npy"),

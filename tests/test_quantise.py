@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from export import Encoder, quantise
 from export.graphs import export
@@ -48,6 +49,16 @@ def test_grey_levels_are_not_rounded_even_where_training_images_are_dark(tmp_pat
     values = {value.name: onnx.numpy_helper.to_array(value) for value in graph.graph.initializer}
     first = next(node for node in graph.graph.node if node.op_type == "QuantizeLinear")
     assert (values[first.input[1]], values[first.input[2]]) == (1, 0)
+
+
+def test_a_layer_that_takes_no_grey_levels_has_the_range_that_is_seen(tmp_path, sample):
+    images, model = np.array(sample.train_images[:200]), build(Spec.parse("L8_CNN2_DNN1"), (28, 28), Widths(64, 8), 0)
+    model.encoder.body.insert(0, torch.nn.Softsign())
+    export(tmp_path, model.eval(), images, {}, check=True)
+    write_json(tmp_path / "metrics.json", {"status": "ok"})
+    quantise.quantise(tmp_path, images)
+    exact, found = (Encoder.load(tmp_path, runtime).encode(images)[0] for runtime in ("onnx", "int8"))
+    assert np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_the_file_says_what_it_is(tmp_path, sample):

@@ -547,13 +547,15 @@ void ImageFile::read_npy() {
     throw Error(path_ + ": images are uint8 [N, ...], not " + value("descr").substr(0, 5) + "; or it is in Fortran order");
   const std::string shape = value("shape");
   std::vector<int64_t> all;
-  for (const char* at = shape.data(); *at != ')';) {  // "(60000, 28, 28)"
+  const char *at = shape.data(), *const last = at + shape.size();
+  while (at != last && *at != ')') {  // "(60000, 28, 28)"
     int64_t size = -1;
-    const auto [end, fault] = std::from_chars(at + 1, shape.data() + shape.size(), size);
+    const auto [end, fault] = std::from_chars(at + 1, last, size);
     if ((*at != '(' && *at != ' ') || fault != std::errc() || size < 0) throw Error(path_ + ": not a sound .npy");
     all.push_back(size);
-    at = *end == ',' ? end + 1 : end;
+    at = end != last && *end == ',' ? end + 1 : end;
   }
+  if (at == last) throw Error(path_ + ": not a sound .npy");
   if (all.size() < 2) throw Error(path_ + ": images are uint8 [N, ...], not " + text(all));
   count_ = all[0];
   shape_.assign(all.begin() + 1, all.end());
@@ -627,8 +629,8 @@ namespace {
 struct Bound : torch::CustomClassHolder {
   explicit Bound(const std::string& script, const std::string& device) : encoder(script, device) {}
 
-  std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& images, int64_t threads, int64_t batch) const {
-    const vae::Codes codes = encoder.encode(images, static_cast<int>(threads), batch);
+  std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& images, int64_t threads) {
+    const vae::Codes codes = encoder.encode(images, static_cast<int>(threads));
     return {codes.mean, codes.log_variance};
   }
 
@@ -638,8 +640,5 @@ struct Bound : torch::CustomClassHolder {
 }  // namespace
 
 TORCH_LIBRARY(vae, library) {
-  library.class_<Bound>("Encoder")
-      .def(torch::init<std::string, std::string>())
-      .def("encode", [](const c10::intrusive_ptr<Bound>& self, const at::Tensor& images, int64_t threads,
-                        int64_t batch) { return self->encode(images, threads, batch); });
+  library.class_<Bound>("Encoder").def(torch::init<std::string, std::string>()).def("encode", &Bound::encode);
 }
