@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from export import layout
 from export.runtime import open_session
-from vae import checkpoint
+from vae import checkpoint, provenance
 from vae.errors import UserError
-from vae.files import read_json, write_bytes, write_json
+from vae.files import read_json, sha256, write_bytes
 from vae.grid import parse_folder
 from vae.networks import VAE, as_inputs, as_planes
 
@@ -110,25 +110,27 @@ def export_features(features: nn.Module, images: np.ndarray) -> bytes:
     return graph
 
 
-def export_trained(folder: Path, images: np.ndarray) -> None:
+def export_trained(folder: Path, images: np.ndarray, command: str | None = None) -> None:
     """Export the model of a folder, with what its files say of it; see `export`."""
     spec, seed = parse_folder(folder)
     metadata = {
         "label": str(spec),
         "seed": str(seed),
         "latent_size": str(spec.latent_size),
-        "dataset_sha256": read_json(folder / "provenance.json")["dataset"]["sha256"],
+        "dataset_sha256": provenance.read(folder / "provenance.json")["dataset"]["sha256"],
     }
     diverged = read_json(folder / "metrics.json")["status"] != "ok"
-    export(folder, checkpoint.load(folder), images, metadata, check=not diverged)
+    export(folder, checkpoint.load(folder), images, metadata, not diverged, command)
 
 
-def export(folder: Path, model: VAE, images: np.ndarray, metadata: dict[str, str], check: bool) -> None:
-    """Write encoder and decoder as .ts and .onnx, and export.json with the largest relative differences.
+def export(
+    folder: Path, model: VAE, images: np.ndarray, metadata: dict[str, str], check: bool, command: str | None = None
+) -> None:
+    """Write encoder and decoder as .ts and .onnx, and export.json with their hashes and largest relative differences.
 
     `images` are real ones, `uint8 [N, H, W]` or `[N, C, H, W]`, to check the encoder with; the decoder is checked with
     draws from the prior. Raises UserError for a difference above `TOLERANCE`, unless `check` is False: a diverged
-    model's weights may compute nothing that could be compared.
+    model's weights may compute nothing that could be compared. `command` is what export.json says it was made by.
     """
     most = max(BATCH_SIZES)
     images = torch.from_numpy(images[np.arange(most) % len(images)])
@@ -149,7 +151,9 @@ def export(folder: Path, model: VAE, images: np.ndarray, metadata: dict[str, str
     for name, content in files.items():
         write_bytes(folder / name, content)
     log.info("%s: largest relative differences %s", folder, differences or "not checked, the model diverged")
-    write_json(folder / "export.json", {"batch_sizes": list(BATCH_SIZES), "largest_relative_difference": differences})
+    hashes = {name: sha256(content) for name, content in files.items()}
+    facts = {"batch_sizes": list(BATCH_SIZES), "largest_relative_difference": differences, "sha256": hashes}
+    provenance.write(folder / "export.json", facts, command)
 
 
 def _refuse(differences: dict[str, float], what: str) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from export.runtime import BATCH, open_session, run
+from export.runtime import BATCH, MANIFESTS, content, open_session, run
 from vae import probes
-from vae.files import read_json, replacing
+from vae.files import read_json, replacing, sha256
 
 LAYERS = ["Conv", "Gemm", "LeakyRelu"]
 FILES = {"float32": "encoder.onnx", "int8": "encoder.int8.onnx"}
@@ -36,9 +36,10 @@ def quantise(folder: Path, images: np.ndarray) -> None:
 
     A diverged model, whose weights have no range, is written as it is; its metadata says so.
     """
-    graph = onnx.load(folder / FILES["float32"])
+    graph = onnx.load_from_string(content(folder / FILES["float32"]))
     facts = {entry.key: entry.value for entry in graph.metadata_props}
     diverged = read_json(folder / "metrics.json")["status"] != "ok"
+    (folder / MANIFESTS[FILES["int8"]]).unlink(missing_ok=True)  # it is of the file that this one replaces
     facts["precision"] = "float32, for the model diverged" if diverged else "8-bit integers"
     with replacing(folder / FILES["int8"]) as partial:
         if not diverged:
@@ -90,8 +91,9 @@ def cost(
     }
     for name in ("probe_accuracy", "knn_accuracy"):
         found[name] = {"float32": exactly[name], "int8": quantised[name]}
-    sizes = {kind: (folder / name).stat().st_size for kind, name in FILES.items()}
-    return found | {"bytes": sizes}
+    files = {kind: (folder / name).read_bytes() for kind, name in FILES.items()}
+    found["bytes"] = {kind: len(content) for kind, content in files.items()}
+    return found | {"sha256": {FILES["int8"]: sha256(files["int8"])}}
 
 
 def _rms(values: np.ndarray) -> float | None:

@@ -6,8 +6,21 @@ import numpy as np
 import onnxruntime
 
 from vae.errors import UserError
+from vae.files import read_json, verify
 
 BATCH = 1000
+# Which file of a model's folder says what the SHA-256 of another is.
+MANIFESTS = {"encoder.int8.onnx": "encoder.int8.json"} | dict.fromkeys(
+    ("encoder.onnx", "decoder.onnx", "encoder.ts", "decoder.ts"), "export.json"
+)
+
+
+def content(path: Path) -> bytes:
+    """The bytes of an exported file; UserError where they are not those that its manifest, if it lies there, says."""
+    found, manifest = path.read_bytes(), path.with_name(MANIFESTS.get(path.name, ""))
+    if manifest.is_file():
+        verify(path, read_json(manifest)["sha256"][path.name], found)
+    return found
 
 
 def open_session(
@@ -17,7 +30,11 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(model, options, providers=[provider])
+        # From its bytes: a graph must not name other files to be read.
+        graph = content(model) if isinstance(model, Path) else model
+        return onnxruntime.InferenceSession(graph, options, providers=[provider])
+    except UserError:
+        raise
     except Exception as error:  # onnxruntime's own exceptions share no public base class
         name, reason = model if isinstance(model, Path) else "graph", " ".join(str(error).split())
         raise UserError(f"{name}: onnxruntime cannot load it ({reason})") from None

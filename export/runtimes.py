@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import io
 import platform
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from export import native
-from export.runtime import open_session
+from export.runtime import content, open_session
 from vae.errors import UserError
 from vae.files import cache, replacing
 
@@ -122,7 +123,7 @@ class TorchScript(_Torch):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, and still working
             try:
-                module = torch.jit.load(file, map_location=self.device).eval()
+                module = torch.jit.load(io.BytesIO(content(file)), map_location=self.device).eval()
             except RuntimeError as error:
                 raise UserError(f"{file}: not a TorchScript encoder ({str(error).splitlines()[0]})") from None
             return torch.jit.freeze(module)
@@ -136,6 +137,7 @@ class Native(_Torch):
         if not built:
             raise UserError("the C++ encoder is not built here: run `vae native build`")
         file = _there(folder / "encoder.ts")
+        content(file)
         try:
             # A process has one: a second build of the same names would end it.
             if not any(built.name in path for path in self._torch.classes.loaded_libraries):
@@ -162,14 +164,14 @@ class Aot(_Torch):
         from vae.files import read_json, sha256
 
         made_from = [_there(folder / name) for name in ("weights.safetensors", "provenance.json")]
+        made_from = b"".join(path.read_bytes() for path in (*made_from, Path(graphs.__file__)))
         # The compiled code is for this machine's processor; a home may be shared with others.
-        name = (
-            f"{sha256([*made_from, graphs.__file__])[:32]}-{self.device.type}-{platform.node()}-{torch.__version__}.pt2"
-        )
+        name = f"{sha256(made_from)[:32]}-{self.device.type}-{platform.node()}-{torch.__version__}.pt2"
         package = cache() / name
         if not package.exists():
             model = graphs.Encoder(checkpoint.load(folder)).to(self.device).eval()
-            images = torch.zeros(8, *read_json(made_from[1])["image_shape"], dtype=torch.uint8, device=self.device)
+            shape = read_json(folder / "provenance.json")["image_shape"]
+            images = torch.zeros(8, *shape, dtype=torch.uint8, device=self.device)
             program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
             with replacing(package) as partial:
                 try:

@@ -59,7 +59,7 @@ def test_a_grid_that_cannot_have_the_parameters_is_refused():
 def test_models_of_other_widths_are_not_stacked(images, recipe, monkeypatch):
     sizes = []
 
-    def train_together(members, images, recipe, device):
+    def train_together(members, images, recipe, device, progress):
         sizes.append({spec.latent_size for spec, _ in members})
         return [stacking.train(*member, images, recipe, torch.device("cpu")) for member in members]
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from vae import leaderboard, ranking
 from vae.errors import UserError
-from vae.files import write_json
 from vae.grid import Spec, expand, folder
+from vae.provenance import write
 
 EVALUATION = {"collapsed_below": 1.0, "active_above": 0.01}
 SPECS = expand({"latent_sizes": [2, 5], "encoders": ["DNN1", "CNN1"], "decoders": ["DNN1", "CNN1"]})
@@ -30,16 +30,16 @@ def write_model(models, spec, seed, reconstruction, kld, status="ok"):
         "mean_image_reconstruction": 206.0,
         "epochs": 3,
     }
-    write_json(path / "metrics.json", metrics)
+    write(path / "metrics.json", metrics)
     projection = {
         "explained_variance_ratio": [0.5, 0.2, 0.1], "silhouette": 0.1, "knn_accuracy": 0.9, "probe_accuracy": 0.8,
         "mutual_information": 2.0, "mutual_information_ceiling": 7.6,
     }  # fmt: skip
-    write_json(path / "likelihood.json", {"likelihood_bound": -reconstruction, "likelihood_bound_error": 1.0})
-    write_json(path / "samples.json", {"frechet_distance": 5.0})
-    write_json(path / "projection.json", projection)
-    write_json(path / "export.json", {"largest_relative_difference": {"encoder": {"onnx": 1e-7, "torchscript": 0.0}}})
-    write_json(
+    write(path / "likelihood.json", {"likelihood_bound": -reconstruction, "likelihood_bound_error": 1.0})
+    write(path / "samples.json", {"frechet_distance": 5.0})
+    write(path / "projection.json", projection)
+    write(path / "export.json", {"largest_relative_difference": {"encoder": {"onnx": 1e-7, "torchscript": 0.0}}})
+    write(
         path / "provenance.json",
         {"seconds": 1.5, "images_per_second": 8.0, "device": "CPU", "dataset": {"sha256": "ab"}},
     )
@@ -52,12 +52,12 @@ def write_references(path):
         return {"probe_accuracy": value, "knn_accuracy": value + 0.01, "silhouette": value + 0.02}
 
     pca = {"2": measures(0.2), "5": measures(0.5)}
-    write_json(path / "pixels.json", {"pixels": measures(0.9), "pca": pca, "spectrum": [3 * np.exp(2), 3.0, 1.0]})
+    write(path / "pixels.json", {"pixels": measures(0.9), "pca": pca, "spectrum": [3 * np.exp(2), 3.0, 1.0]})
     classifier = {"frechet_floor": 1.0, "frechet_ceiling": 100.0, "classifier_accuracy": 0.99}
-    write_json(path / "classifier.json", classifier)
+    write(path / "classifier.json", classifier)
     for i, encoder in enumerate(("DNN1", "CNN1")):
         untrained = {size: {seed: measures(i + int(size) / 100 + int(seed) / 10) for seed in "01"} for size in "25"}
-        write_json(path / "untrained" / f"{encoder}.json", untrained)
+        write(path / "untrained" / f"{encoder}.json", untrained)
 
 
 @pytest.fixture

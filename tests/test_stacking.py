@@ -117,9 +117,9 @@ def gpu(monkeypatch):
     """A CPU that `train_all` takes for a GPU; returns the sizes of the stacks it trains, and lets tests change them."""
     sizes, original = [], stacking.train_together
 
-    def train_together(members, images, recipe, device):
+    def train_together(members, images, recipe, device, progress):
         sizes.append(len(members))
-        return original(members, images, recipe, CPU)
+        return original(members, images, recipe, CPU, progress)
 
     monkeypatch.setattr(stacking, "train_together", train_together)
     monkeypatch.setattr(stacking, "free_memory", lambda device: 2**40)

@@ -2,69 +2,11 @@
 
 import numpy as np
 import pytest
-import yaml
+from conftest import study
 from PIL import Image
 
-from vae import figures, grid, ranking
+from vae import figures, ranking
 from vae.cli import main
-
-
-def study(root, labels=None, **changes):
-    """Run every stage on small colour images, without labels if none are given; returns the folder with all of it."""
-    rng = np.random.default_rng(0)
-    hue = rng.integers(0, 256, (90, 3, 1, 1))
-    images = (hue * np.linspace(0.2, 1, 32)).repeat(32, axis=2).astype(np.uint8)
-    labels = {} if labels is None else {"train_labels": labels[:60], "test_labels": labels[60:]}
-    np.savez(root / "own.npz", train_images=images[:60], test_images=images[60:], **labels)
-    config = {
-        "dataset": {"name": "own", "path": str(root / "own.npz"), "binarise": False},
-        "grid": {"latent_sizes": [1, 3], "encoders": ["DNN1", "CNN5"], "decoders": ["DNN1", "CNN5"]},
-        "networks": {"hidden_units": 16, "base_channels": 2},
-        "objective": {"likelihood": "gaussian", "sigma": 0.1, "beta": 1.0, "reduction": "sum"},
-        "training": {
-            "optimizer": "adam", "learning_rate": 0.003, "batch_size": 10, "epochs": 2, "images": None, "seeds": [0],
-        },
-        "evaluation": {"collapsed_below": 1.0, "active_above": 0.01, "separability_images": None},
-        "device": "cpu",
-    }  # fmt: skip
-    for section, change in changes.items():
-        config[section] |= change
-    (root / "config.yaml").write_text(yaml.safe_dump(config))
-    models = [grid.folder(root / "models", spec, 0) for spec in grid.expand(config["grid"])]
-
-    def vae(stage, *arguments):
-        assert main([stage, "--log", str(root / "log"), *map(str, arguments)]) == 0, (root / "log").read_text()
-
-    given, data = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
-    tables = ["--table", root / "models.csv", "--models", root / "models", "--references", root / "references"]
-    held = ["--images", 20, "--probe-images", 30]
-    vae("data", *given, root / "dataset.npz")
-    vae("study", *given, *data, root / "merged.yaml")
-    vae("pixels", *given, *data, *held, root / "references/pixels.json")
-    for encoder in config["grid"]["encoders"]:
-        vae("untrained", *given, *data, *held, encoder, root / f"references/untrained/{encoder}.json")
-    vae("classifier", *data, "--samples", 20, root / "references/classifier.npz")
-    vae("train", *given, *data, *models)
-    vae("likelihood", *data, "--samples", 3, "--images", 20, *models)
-    vae("export", *data, *models)
-    vae("latents", *data, "--probe-images", 30, *models)
-    vae("project", *data, *models)
-    vae("sample", *data, "--samples", 20, "--classifier", root / "references/classifier.npz", *models)
-    vae("quantise", *data, *models)
-    vae("rank", *given, *tables, "--counts", root / "counts.csv")
-    for name in figures.FIGURES:
-        vae("figure", *data, *tables, name, root / f"{name}.png", root / f"{name}.pdf")
-    vae("claims", "--table", root / "models.csv", root / "claims.csv", root / "effects.csv")
-    shown = [root / f"{name}.png" for name in ("collapse_atlas", "effect_sizes")]
-    vae("page", "--table", root / "models.csv", "--claims", root / "claims.csv", root / "claims.html", *shown)
-    vae("leaderboard", *data, "--table", root / "models.csv", root / "leaderboard.html")
-    return root
-
-
-@pytest.fixture(scope="module")
-def colour(tmp_path_factory):
-    """A finished study of eight models."""
-    return study(tmp_path_factory.mktemp("colour"))
 
 
 def test_colour_images_without_labels_go_all_the_way(colour):

@@ -167,6 +167,8 @@ def test_a_checkpoint_reads_back_and_says_how_it_was_made(tmp_path, images, reci
     assert sorted(path.name for path in folder.iterdir()) == [
         "history.csv", "metrics.json", "provenance.json", "weights.safetensors",
     ]  # fmt: skip
-    (folder / "weights.safetensors").write_bytes(b"garbage")
-    with pytest.raises(UserError, match="weights and provenance do not fit"):
-        checkpoint.load(folder)
+    weights = (folder / "weights.safetensors").read_bytes()
+    for damaged in (b"garbage", weights[:-1], weights[:-1] + bytes([weights[-1] ^ 1])):
+        (folder / "weights.safetensors").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"weights.safetensors: damaged or replaced since it was written"):
+            checkpoint.load(folder)

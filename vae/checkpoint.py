@@ -1,66 +1,73 @@
 """A trained model on disk: weights, metrics, history and provenance in one folder."""
 
 import csv
-import importlib.metadata
-import platform
 from dataclasses import asdict
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
-from vae import __version__
+from vae import provenance
 from vae.device import describe, peak_memory
 from vae.errors import UserError
-from vae.files import read_json, replacing, sha256, write_bytes, write_json
+from vae.files import replacing, sha256, verify, write_bytes
 from vae.grid import parse_folder
 from vae.networks import VAE, Widths
 from vae.training import Recipe, Trained
 
-PACKAGES = ("torch", "numpy", "safetensors")
 
-
-def save(folder: Path, trained: Trained, metrics: dict, recipe: Recipe, dataset: dict) -> None:
-    """Write weights.safetensors, metrics.json, history.csv and provenance.json to `folder`.
-
-    `dataset` is what the dataset's .json says of it.
-    """
+def identity(folder: Path, recipe: Recipe, dataset: dict, device: torch.device) -> dict:
+    """All that decides the numbers of a model, beside source and versions; `dataset` is what its .json says of it."""
     spec, seed = parse_folder(folder)
-    device = next(trained.model.parameters()).device
-    weights = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
-    write_bytes(folder / "weights.safetensors", safetensors.torch.save(weights))
-    with replacing(folder / "history.csv") as partial, open(partial, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, trained.history[0])
-        writer.writeheader()
-        writer.writerows(trained.history)
-    provenance = {
+    return {
         "label": str(spec),
         "seed": seed,
         "image_shape": dataset["image_shape"],
         "config": asdict(recipe),
         "dataset": {key: dataset[key] for key in ("name", "sha256")},
-        "package": {"version": __version__, "sha256": sha256(sorted(Path(__file__).parent.glob("*.py")))},
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": describe(device),
         "threads": torch.get_num_threads(),
+    }
+
+
+def save(
+    folder: Path, trained: Trained, metrics: dict, recipe: Recipe, dataset: dict, command: str | None = None
+) -> None:
+    """Write weights.safetensors, metrics.json, history.csv and provenance.json to `folder`.
+
+    `dataset` is what the dataset's .json says of it; `command` trains the model again.
+    """
+    device = next(trained.model.parameters()).device
+    weights = safetensors.torch.save(
+        {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
+    )
+    write_bytes(folder / "weights.safetensors", weights)
+    with replacing(folder / "history.csv") as partial, open(partial, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, trained.history[0])
+        writer.writeheader()
+        writer.writerows(trained.history)
+    facts = identity(folder, recipe, dataset, device)
+    cost = {
         "trained_together": trained.together,
         "peak_memory_bytes": peak_memory(device),
         "seconds": trained.seconds,
         "images_per_second": trained.images_per_second,
     }
-    write_json(folder / "provenance.json", provenance)
-    write_json(folder / "metrics.json", {"label": str(spec), "seed": seed, **metrics})
+    files = {"sha256": {"weights.safetensors": sha256(weights)}}
+    provenance.write(folder / "provenance.json", facts | cost | files, command)
+    names = {key: facts[key] for key in ("label", "seed")}
+    provenance.write(folder / "metrics.json", names | metrics, command)
 
 
 def load(folder: Path) -> VAE:
     """The model of a folder, on the CPU, in evaluation mode; UserError where its files are missing or do not fit."""
     spec, _ = parse_folder(folder)
-    provenance = read_json(folder / "provenance.json")
-    weights = folder / "weights.safetensors"
+    facts, weights = provenance.read(folder / "provenance.json"), folder / "weights.safetensors"
     try:
-        model = VAE(spec, tuple(provenance["image_shape"]), Widths(**provenance["config"]["networks"]))
-        model.load_state_dict(safetensors.torch.load_file(weights))
+        content = weights.read_bytes()
+        verify(weights, facts["sha256"]["weights.safetensors"], content)
+        model = VAE(spec, tuple(facts["image_shape"]), Widths(**facts["config"]["networks"]))
+        model.load_state_dict(safetensors.torch.load(content))
     except FileNotFoundError:
         raise UserError(f"{weights}: no such file") from None
     except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError) as error:

@@ -7,6 +7,8 @@ called: torch takes seconds to import, and most stages do without.
 import argparse
 import logging
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from vae.errors import UserError
@@ -17,6 +19,7 @@ log = logging.getLogger("vae")
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; returns the exit code: 0, 2 for bad input, 1 for what the system refused."""
     args = _parser().parse_args(arguments)
+    args.given = sys.argv[1:] if arguments is None else arguments
     try:
         _start_log(args.log)
         args.run(args)
@@ -49,6 +52,17 @@ def _start_log(path: Path | None) -> None:
         logging.getLogger(package).setLevel(logging.INFO)
 
 
+def _command(args: argparse.Namespace, folder: Path | None = None) -> str:
+    """The command that does again what this one did: of a job, for the model of one folder."""
+    words, kept = iter(args.given), ["python", "-m", "vae"]
+    for word in words:
+        if word == "--log":
+            next(words)
+        elif not folder or Path(word) not in args.models:
+            kept.append(word)
+    return shlex.join(kept + [str(folder)] * bool(folder))
+
+
 def run_data(args: argparse.Namespace) -> None:
     """Fetch, check and write the dataset."""
     from vae import data
@@ -75,14 +89,14 @@ def run_classifier(args: argparse.Namespace) -> None:
     import torch
 
     from export.graphs import export_features
-    from vae import classifier, data, frechet
-    from vae.files import write_json, write_npz
+    from vae import classifier, data, frechet, provenance
+    from vae.files import write_npz
 
     torch.set_num_threads(args.threads)
     dataset = data.saved(args.dataset)
     if dataset.train_labels is None:
         write_npz(args.output)
-        write_json(args.output.with_suffix(".json"), {"classifier_accuracy": None})
+        provenance.write(args.output.with_suffix(".json"), {"classifier_accuracy": None}, _command(args))
         return
     train, test = dataset.seen(np.arange(len(dataset.train_images))), dataset.test_images
     model = classifier.train(train, dataset.train_labels)
@@ -97,15 +111,15 @@ def run_classifier(args: argparse.Namespace) -> None:
     log.info("classifier: %s", numbers)
     graph = np.frombuffer(export_features(model.features, test), np.uint8)
     write_npz(args.output, graph=graph, mean=moments[0], covariance=moments[1])
-    write_json(args.output.with_suffix(".json"), numbers)
+    provenance.write(args.output.with_suffix(".json"), numbers, _command(args))
 
 
 def run_pixels(args: argparse.Namespace) -> None:
     """Measure what models are held against: the classes in raw pixels and their components, and the linear theory."""
     import numpy as np
 
-    from vae import data, linear, references
-    from vae.files import read_config, write_json
+    from vae import data, linear, provenance, references
+    from vae.files import read_config
 
     config, dataset = read_config(args.config), data.saved(args.dataset)
     held = references.Held(dataset, args.probe_images, args.images)
@@ -113,15 +127,15 @@ def run_pixels(args: argparse.Namespace) -> None:
     objective = config["objective"]
     images = dataset.seen(np.arange(len(dataset.train_images)))
     spectrum = linear.spectrum(images, objective["likelihood"], objective["sigma"])
-    write_json(args.output, numbers | {"spectrum": spectrum.tolist()})
+    provenance.write(args.output, numbers | {"spectrum": spectrum.tolist()}, _command(args))
 
 
 def run_untrained(args: argparse.Namespace) -> None:
     """Measure the classes in the codes of an encoder before it is trained."""
     import torch
 
-    from vae import data, references
-    from vae.files import read_config, write_json
+    from vae import data, provenance, references
+    from vae.files import read_config
     from vae.grid import Network
     from vae.networks import Widths
 
@@ -130,16 +144,22 @@ def run_untrained(args: argparse.Namespace) -> None:
     held = references.Held(data.saved(args.dataset), args.probe_images, args.images)
     sizes, seeds = config["grid"]["latent_sizes"], config["training"]["seeds"]
     widths = Widths(**config["networks"])
-    write_json(args.output, references.untrained(held, Network.parse(args.encoder), sizes, seeds, widths))
+    numbers = references.untrained(held, Network.parse(args.encoder), sizes, seeds, widths)
+    provenance.write(args.output, numbers, _command(args))
 
 
 def run_train(args: argparse.Namespace) -> None:
-    """Train models; on a GPU those of one encoder and decoder together."""
+    """Train models; on a GPU those of one encoder and decoder together.
+
+    What an interrupted job has left is gone on with; it is kept until all models of the job are on disk, for Snakemake
+    removes the files of a job that fails.
+    """
     import torch
 
-    from vae import checkpoint, data, device, evaluation, stacking, training
+    from vae import checkpoint, data, device, evaluation, provenance, stacking, training
     from vae.files import read_config, read_json
     from vae.grid import parse_folder
+    from vae.resume import Progress
 
     torch.set_num_threads(args.threads)
     config = read_config(args.config)
@@ -152,10 +172,17 @@ def run_train(args: argparse.Namespace) -> None:
     members = [parse_folder(folder) for folder in args.models]
     limit = args.max_memory and args.max_memory * 2**20
     with device.leased(chosen, args.jobs_per_gpu) as own:
-        every = stacking.train_all(members, images.to(own), recipe, own, limit)
+        progress = {}
+        for folder, member in zip(args.models, members, strict=True):
+            identity = provenance.stamp() | checkpoint.identity(folder, recipe, facts, own)
+            progress[member] = Progress(folder / "unfinished.safetensors", identity)
+        every = stacking.train_all(members, images.to(own), recipe, own, limit, progress)
         for folder, (spec, seed), trained in zip(args.models, members, every, strict=True):
             metrics = evaluation.measure(spec, seed, trained, test_images, recipe)
-            checkpoint.save(folder, trained, metrics | {"mean_image_reconstruction": baseline}, recipe, facts)
+            metrics["mean_image_reconstruction"] = baseline
+            checkpoint.save(folder, trained, metrics, recipe, facts, _command(args, folder))
+    for kept in progress.values():
+        kept.remove()
 
 
 def run_export(args: argparse.Namespace) -> None:
@@ -168,15 +195,14 @@ def run_export(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     images = data.read(args.dataset).test_images
     for folder in args.models:
-        export_trained(folder, images)
+        export_trained(folder, images, _command(args, folder))
 
 
 def run_likelihood(args: argparse.Namespace) -> None:
     """Bound log p(x) of test images with importance-weighted codes."""
     import torch
 
-    from vae import checkpoint, data, device, likelihood
-    from vae.files import read_json, write_json
+    from vae import checkpoint, data, device, likelihood, provenance
     from vae.grid import parse_folder
     from vae.objective import Objective
     from vae.training import streams
@@ -186,11 +212,12 @@ def run_likelihood(args: argparse.Namespace) -> None:
     images = torch.from_numpy(images[data.draw(len(images), args.images)])
     with device.leased(device.pick(args.device), args.jobs_per_gpu) as own:
         for folder in args.models:
-            recipe = read_json(folder / "provenance.json")["config"]
+            recipe = provenance.read(folder / "provenance.json")["config"]
             device.set_arithmetic(recipe["training"]["precision"])
             model, seed = checkpoint.load(folder).to(own), streams(parse_folder(folder)[1], 5)[4]
             numbers = likelihood.measure(model, images, Objective(**recipe["objective"]), args.samples, seed)
-            write_json(folder / "likelihood.json", {"samples": args.samples, "images": len(images), **numbers})
+            numbers |= {"samples": args.samples, "images": len(images), "device": device.describe(own)}
+            provenance.write(folder / "likelihood.json", numbers, _command(args, folder))
             log.info("%s: %s", folder, numbers)
 
 
@@ -209,7 +236,8 @@ def run_latents(args: argparse.Namespace) -> None:
         train_mean, _ = runtime.run(encoder, train_images)
         mean, log_variance = runtime.run(encoder, dataset.test_images)
         train = {"train_mean": train_mean, "train_indices": indices}
-        write_npz(folder / "latents.npz", mean=mean, log_variance=log_variance, **train)
+        codes = {"mean": mean, "log_variance": log_variance, "command": _command(args, folder)}
+        write_npz(folder / "latents.npz", **codes, **train)
         seed = parse_folder(folder)[1]
         examples = runtime.examples(folder, mean, log_variance, dataset.test_labels, seed, args.threads)
         write_npz(folder / "examples.npz", **examples)
@@ -220,8 +248,8 @@ def run_project(args: argparse.Namespace) -> None:
     """Project latents on their principal components, and measure what they say of image and class."""
     import numpy as np
 
-    from vae import data, information, probes, projection
-    from vae.files import write_json, write_npz
+    from vae import data, information, probes, projection, provenance
+    from vae.files import write_npz
     from vae.grid import parse_folder
 
     dataset = data.read(args.dataset)
@@ -237,7 +265,8 @@ def run_project(args: argparse.Namespace) -> None:
         numbers = probes.measure(train_mean, labels[0], mean[chosen], labels[1])
         numbers |= information.measure(mean[chosen], log_variance[chosen], parse_folder(folder)[1])
         write_npz(folder / "projection.npz", components=components, explained_variance_ratio=ratio)
-        write_json(folder / "projection.json", {"explained_variance_ratio": ratio.tolist(), **numbers})
+        numbers["explained_variance_ratio"] = ratio.tolist()
+        provenance.write(folder / "projection.json", numbers, _command(args, folder))
         log.info("%s: %s", folder, numbers)
 
 
@@ -246,8 +275,7 @@ def run_quantise(args: argparse.Namespace) -> None:
     import numpy as np
 
     from export import quantise
-    from vae import data
-    from vae.files import write_json
+    from vae import data, provenance
 
     dataset = data.saved(args.dataset)
     chosen = data.draw(len(dataset.test_images), args.images)
@@ -261,7 +289,7 @@ def run_quantise(args: argparse.Namespace) -> None:
         train = dataset.seen(indices)
         quantise.quantise(folder, train)
         numbers = quantise.cost(folder, train, test, labels, exact, args.threads)
-        write_json(folder / "encoder.int8.json", numbers)
+        provenance.write(folder / "encoder.int8.json", numbers, _command(args, folder))
         log.info("%s: %s", folder, numbers)
 
 
@@ -270,8 +298,8 @@ def run_sample(args: argparse.Namespace) -> None:
     import numpy as np
 
     from export import runtime
-    from vae import data, frechet
-    from vae.files import read_json, write_json
+    from vae import data, frechet, provenance
+    from vae.files import read_json
     from vae.grid import parse_folder
 
     binarised, session = read_json(args.dataset.with_suffix(".json"))["binarised"], None
@@ -287,7 +315,8 @@ def run_sample(args: argparse.Namespace) -> None:
             # The draws of test and training images have the seeds 0 and 1.
             (features,) = runtime.run(session, data.binarise(images, 2 + seed) if binarised else images)
             found = frechet.distance(*frechet.moments(features), *moments)
-        write_json(folder / "samples.json", {"samples": args.samples, "frechet_distance": found})
+        numbers = {"samples": args.samples, "frechet_distance": found}
+        provenance.write(folder / "samples.json", numbers, _command(args, folder))
         log.info("%s: Fréchet distance %s", folder, found)
 
 
@@ -389,6 +418,20 @@ def run_models(args: argparse.Namespace) -> None:
     print(shown.to_string(index=False, float_format="{:.2f}".format))
 
 
+def run_provenance(args: argparse.Namespace) -> None:
+    """Say how every number of a model came about, and whether its files are still those that were written."""
+    import yaml
+
+    from vae import provenance
+
+    found = provenance.of_model(args.model)
+    commands = found.pop("commands")
+    print(yaml.safe_dump(found, sort_keys=False, width=120))
+    print("# Each again, from the folder that the study ran in:")
+    for command, names in commands.items():
+        print(f"{command}  # {', '.join(names)}")
+
+
 def run_compare(args: argparse.Namespace) -> None:
     """Lay two studies beside each other: verdicts side by side, and the architectures whose rank shifts."""
     from vae import compare, figures
@@ -450,6 +493,7 @@ def _parser() -> argparse.ArgumentParser:
         "figure": (run_figure, ["--table", "--models", "--references", "--dataset"]),
         "compare": (run_compare, []),
         "models": (run_models, []),
+        "provenance": (run_provenance, []),
         "encode": (run_encode, []),
         "decode": (run_decode, []),
         "native": (run_native, []),
@@ -483,6 +527,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("figures", type=Path, nargs="*", help="figures to show, as PNG")
         if name == "models":
             command.add_argument("results", type=Path, nargs="?", default=Path("results"), help="the folder of a study")
+        if name == "provenance":
+            command.add_argument("model", type=Path, help="the folder of a model, <anything>/<label>/seed<k>")
         if name in ("encode", "decode"):
             command.add_argument("model", type=Path, help="the folder of a model, or its .onnx")
             command.add_argument("images" if name == "encode" else "codes", type=Path, help="what to read")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,13 +59,17 @@ def write_json(path: str | Path, content: dict) -> None:
 
 
 def read_json(path: str | Path) -> dict:
-    """Read a JSON object; UserError names a file that is missing or not JSON."""
+    """Read a JSON object; UserError names a file that is missing, or not JSON, which has no NaN and no infinities."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"holds {constant}")
 
 
 def read_config(text: str) -> dict:
@@ -83,16 +87,22 @@ def read_config(text: str) -> dict:
 
 
 def write_npz(path: str | Path, **arrays) -> None:
-    """Write plain numeric NumPy arrays as an uncompressed .npz."""
+    """Write plain NumPy arrays, of numbers or text, as an uncompressed .npz."""
     import numpy as np  # Snakemake, which reads this module too, may run without it
 
     with replacing(path) as partial:
         np.savez(partial, **arrays)
 
 
-def sha256(paths: Iterable[str | Path]) -> str:
-    """SHA-256 over the bytes of the files, in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()
+def sha256(content: bytes) -> str:
+    """SHA-256 of bytes, as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def verify(path: str | Path, wanted: str, content: bytes) -> None:
+    """Raise UserError unless the `content` of `path` has the SHA-256 that was noted when it was written."""
+    if (found := sha256(content)) != wanted:
+        raise UserError(
+            f"{path}: damaged or replaced since it was written (SHA-256 {found[:12]}…, not {wanted[:12]}…);"
+            " delete it and run again"
+        )

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from vae import linear
+from vae import linear, provenance
 from vae.errors import UserError
-from vae.files import read_json
 from vae.grid import Network, Spec, folder
 
 SIDES = ("encoder", "decoder")
@@ -35,12 +34,12 @@ class References:
     """What the stages `pixels`, `untrained` and `classifier` have measured, as columns of the table."""
 
     def __init__(self, folder: Path, specs: list[Spec]):
-        self.pixels = read_json(folder / "pixels.json")
+        self.pixels = provenance.read(folder / "pixels.json")
         # Measures of the class in a code, each also had of the pixels, their components, and the untrained encoder.
         self.read = list(self.pixels["pixels"])
-        self.classifier = read_json(folder / "classifier.json")
+        self.classifier = provenance.read(folder / "classifier.json")
         encoders = dict.fromkeys(str(spec.encoder) for spec in specs)
-        self.untrained = {name: read_json(folder / "untrained" / f"{name}.json") for name in encoders}
+        self.untrained = {name: provenance.read(folder / "untrained" / f"{name}.json") for name in encoders}
 
     def of(self, spec: Spec, seed: int, effective_beta: float) -> dict:
         """The columns of a model."""
@@ -61,8 +60,8 @@ class References:
 
 def _row(path: Path, spec: Spec, seed: int, evaluation: dict, references: References) -> dict:
     names = ("metrics", "projection", "export", "provenance", "likelihood", "samples")
-    found = {name: read_json(path / f"{name}.json") for name in names}
-    metrics, projection, provenance = found["metrics"], found["projection"], found["provenance"]
+    found = {name: provenance.read(path / f"{name}.json") for name in names}
+    metrics, projection, training = found["metrics"], found["projection"], found["provenance"]
     ok = metrics["status"] == "ok"
     differences = [v for side in found["export"]["largest_relative_difference"].values() for v in side.values()]
     explained = projection["explained_variance_ratio"]
@@ -93,10 +92,10 @@ def _row(path: Path, spec: Spec, seed: int, evaluation: dict, references: Refere
         **{f"{side}_{what}": metrics[f"{side}_{what}"] for what in ("parameters", "flops") for side in SIDES},
         "export_difference": max(differences, default=None),
         "epochs": metrics["epochs"],
-        "seconds": provenance["seconds"],
-        "images_per_second": provenance["images_per_second"],
-        "device": provenance["device"],
-        "dataset_sha256": provenance["dataset"]["sha256"],
+        "seconds": training["seconds"],
+        "images_per_second": training["images_per_second"],
+        "device": training["device"],
+        "dataset_sha256": training["dataset"]["sha256"],
     }
 
 

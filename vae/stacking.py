@@ -25,6 +25,7 @@ from vae.device import free_memory
 from vae.errors import UserError
 from vae.grid import Spec
 from vae.networks import VAE, as_inputs, build, to_planes
+from vae.resume import Progress, Saved, moments, restore
 from vae.training import OPTIMIZERS, Recipe, Run, Trained, autocast, terms, train
 
 log = logging.getLogger(__name__)
@@ -33,27 +34,44 @@ Member = tuple[Spec, int]
 
 
 def train_all(
-    members: list[Member], images: Tensor, recipe: Recipe, device: torch.device, max_memory: int | None = None
+    members: list[Member],
+    images: Tensor,
+    recipe: Recipe,
+    device: torch.device,
+    max_memory: int | None = None,
+    progress: dict[Member, Progress] | None = None,
 ) -> Iterator[Trained]:
     """Train models, given as (spec, seed), and yield them in their order.
+
+    Each goes on where its `progress`, if any, has been kept.
 
     A CPU trains one after the other, which is faster there; a GPU those that follow each other with the same encoder
     and decoder, of the same widths, together, as many as fit into `max_memory` bytes (what is free if not given), and
     half as many when memory runs out all the same. Raises UserError where not even one fits.
     """
 
+    progress = progress or {}
+
     def alike(member: Member) -> tuple:
         spec, widths = member[0], recipe.networks
         # Where parameters are counted, the latent size decides the widths.
         counted = widths.encoder_parameters or widths.decoder_parameters
-        return spec.encoder, spec.decoder, counted and spec.latent_size
+        saved = member in progress and progress[member].load()
+        begun = (len(saved.history), saved.over(recipe.training.epochs)) if saved else (0, False)
+        return spec.encoder, spec.decoder, counted and spec.latent_size, begun
 
-    for _, pair in groupby(members, key=alike):
-        yield from _train_pair(list(pair), images, recipe, device, max_memory)
+    for (*_, (_, over)), pair in groupby(members, key=alike):
+        yield from _train_pair(list(pair), images, recipe, device, max_memory, progress, over)
 
 
 def _train_pair(
-    members: list[Member], images: Tensor, recipe: Recipe, device: torch.device, max_memory: int | None
+    members: list[Member],
+    images: Tensor,
+    recipe: Recipe,
+    device: torch.device,
+    max_memory: int | None,
+    progress: dict[Member, Progress],
+    over: bool,
 ) -> Iterator[Trained]:
     free = free_memory(device) if max_memory is None else max_memory
     widest = max((spec for spec, _ in members), key=lambda spec: spec.latent_size)
@@ -63,15 +81,15 @@ def _train_pair(
             f"{widest}: training takes about {need >> 20} MiB and {free >> 20} MiB are free;"
             " lower training.batch_size or networks, or give the job more memory"
         )
-    together = device.type == "cuda" and stackable(members, images, recipe)
+    together = device.type == "cuda" and not over and stackable(members, images, recipe)
     size = min(len(members), free // need) if together else 1
     waiting = list(members)
     while waiting:
         try:
             if together:
-                done = train_together(waiting[:size], images, recipe, device)
+                done = train_together(waiting[:size], images, recipe, device, progress)
             else:
-                done = [train(*waiting[0], images, recipe, device)]
+                done = [train(*waiting[0], images, recipe, device, progress.get(waiting[0]))]
         except torch.OutOfMemoryError:
             done = []  # what the failed attempt holds is only freed after this block
         if not done:
@@ -86,20 +104,21 @@ def _train_pair(
 
 def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int) -> int:
     """About how many bytes the training of one model takes beside `count` images: weights, activations, draws."""
-    model, batch = build(spec, image_shape, recipe.networks, 0), 8
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    saved = {}
+    batch, kept = 8, {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
+        kept[storage._cdata] = storage
         return tensor
 
-    inputs, noise = torch.zeros(batch, *to_planes(image_shape)), torch.zeros(batch, spec.latent_size)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        found = terms(recipe.objective, model(inputs, noise), inputs, spec.latent_size)
-    activations = sum(size for pointer, size in saved.items() if pointer not in weights) / batch
-    del found  # whose graph has kept the saved tensors, and with them their addresses, apart
+    # Nothing is computed, and no memory taken: a config may ask for more than there is.
+    with torch.device("meta"):
+        model = VAE(spec, image_shape, recipe.networks)
+        inputs, noise = torch.zeros(batch, *to_planes(image_shape)), torch.zeros(batch, spec.latent_size)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            terms(recipe.objective, model(inputs, noise), inputs, spec.latent_size)
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights) / batch
     # Weights, their gradients, two moments, a snapshot and a working copy; activations and their gradients.
     copies = 6 * 4 * sum(parameter.numel() for parameter in model.parameters())
     draws = count * (4 * spec.latent_size + 8 + recipe.binarise * prod(image_shape))
@@ -184,6 +203,26 @@ class Stack:
         model.load_state_dict(own, assign=True)
         return model.requires_grad_()
 
+    def moments(self, index: int, model: VAE) -> dict[str, Tensor]:
+        """The optimiser's state of one model, out of its padding; the count of steps is everyone's."""
+        shapes = {name: value.shape for name, value in model.state_dict().items()}
+        return {
+            path: _fit(name, value[index], shapes[name]) if value.ndim else value
+            for path, value in moments(self.optimizer, self.weights).items()
+            for name in [path.split("/", 1)[1]]
+        }
+
+    @torch.no_grad()
+    def resume(self, saved: list[Saved]) -> None:
+        """Go on from the weights and the optimiser's state of each model."""
+        shapes = {name: value.shape[1:] for name, value in self.weights.items()}
+        for name, value in self.weights.items():
+            value.copy_(torch.stack([_fit(name, one.weights[name], shapes[name]) for one in saved]))
+        for path, value in saved[0].moments.items():
+            name = path.split("/", 1)[1]
+            fitted = [_fit(name, one.moments[path], shapes[name]) for one in saved] if value.ndim else None
+            restore(self.optimizer, self.weights, {path: torch.stack(fitted) if fitted else value})
+
 
 class Replay:
     """A stack's step for batches of one size, recorded as a CUDA graph."""
@@ -220,8 +259,17 @@ class Replay:
         self.graph.replay()
 
 
-def train_together(members: list[Member], images: Tensor, recipe: Recipe, device: torch.device) -> list[Trained]:
-    """Train models of one encoder and decoder at once; each comes out as `train` would leave it, up to rounding."""
+def train_together(
+    members: list[Member],
+    images: Tensor,
+    recipe: Recipe,
+    device: torch.device,
+    progress: dict[Member, Progress] | None = None,
+) -> list[Trained]:
+    """Train models of one encoder and decoder at once; each comes out as `train` would leave it, up to rounding.
+
+    Those that go on from `progress` have finished the same number of epochs, and none of them all.
+    """
     images, training = images.to(device), recipe.training
     runs = [Run(spec, seed, device) for spec, seed in members]
     stack = Stack(runs, images, recipe)
@@ -229,8 +277,14 @@ def train_together(members: list[Member], images: Tensor, recipe: Recipe, device
     full = Replay(stack, size).step if device.type == "cuda" and len(images) >= size else stack.step
     noise = torch.zeros(len(runs), len(images), stack.widest.latent_size, device=device)
     order = torch.zeros(len(runs), len(images), dtype=torch.long, device=device)
+    kept = [(progress or {}).get(member) for member in members]
+    saved = [one and one.load() for one in kept]
+    if all(saved):
+        stack.resume(saved)
+        for run, one in zip(runs, saved, strict=True):
+            run.resume(one)
     last, diverged = stack.snapshot(), {}
-    for _ in range(training.epochs):
+    for _ in range(len(runs[0].history), training.epochs):
         begun = perf_counter()
         stack.totals.zero_()
         for index, run in enumerate(runs):
@@ -241,12 +295,15 @@ def train_together(members: list[Member], images: Tensor, recipe: Recipe, device
             (full if chosen.shape[1] == size else stack.step)(chosen, epsilon)
         means, finite = (stack.totals / len(images)).tolist(), stack.finite()
         seconds = (perf_counter() - begun) / len(runs)
+        before, last = last, stack.snapshot()
         for index, run in enumerate(runs):
             if run.status == "ok":
                 run.record(means[index], finite[index], seconds)
+                model = stack.member(index, last if run.status == "ok" else before)
                 if run.status == "diverged":
-                    diverged[index] = stack.member(index, last)
-        last = stack.snapshot()
+                    diverged[index] = model
+                if kept[index]:
+                    kept[index].save(run.saved(model.state_dict(), stack.moments(index, model)))
     models = [diverged.get(index) or stack.member(index, last) for index in range(len(runs))]
     return [run.finish(model, len(images), len(runs)) for run, model in zip(runs, models, strict=True)]
 

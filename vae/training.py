@@ -20,6 +20,7 @@ from vae.errors import UserError
 from vae.grid import Spec
 from vae.networks import VAE, Widths, as_inputs, build
 from vae.objective import Objective, kld
+from vae.resume import Progress, Saved, moments, restore
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,13 @@ class Trained:
         return len(self.history) * self.images / self.seconds
 
 
-def train(spec: Spec, seed: int, images: Tensor, recipe: Recipe, device: torch.device) -> Trained:
-    """Train one model on `images`, `uint8 [N, H, W]` or `[N, C, H, W]`, on any device; they are moved to `device`."""
+def train(
+    spec: Spec, seed: int, images: Tensor, recipe: Recipe, device: torch.device, progress: Progress | None = None
+) -> Trained:
+    """Train one model on `images`, `uint8 [N, H, W]` or `[N, C, H, W]`, on any device; they are moved to `device`.
+
+    Where `progress` is given, every epoch is kept there, and training goes on after the last one that is.
+    """
     training, run = recipe.training, Run(spec, seed, device)
     model = build(spec, tuple(images.shape[1:]), recipe.networks, run.weights_seed).to(device)
     if device.type == "cpu":
@@ -92,6 +98,11 @@ def train(spec: Spec, seed: int, images: Tensor, recipe: Recipe, device: torch.d
         arrange(model.decoder)
     # `fused` is the same arithmetic in one kernel, on a CPU as on a GPU.
     optimizer = OPTIMIZERS[training.optimizer](model.parameters(), lr=training.learning_rate, fused=True)
+    parameters = dict(model.named_parameters())
+    if saved := progress and progress.load():
+        model.load_state_dict(saved.weights)
+        restore(optimizer, parameters, saved.moments)
+        run.resume(saved)
     images = images.to(device)
     finite = _snapshot(model)
     while run.status == "ok" and len(run.history) < training.epochs:
@@ -111,6 +122,8 @@ def train(spec: Spec, seed: int, images: Tensor, recipe: Recipe, device: torch.d
         run.record((totals / len(images)).tolist(), sound, perf_counter() - begun)
         if run.status == "ok":
             finite = _snapshot(model)
+        if progress:
+            progress.save(run.saved(finite, moments(optimizer, parameters)))
     model.load_state_dict(finite)
     return run.finish(model, len(images))
 
@@ -123,6 +136,7 @@ class Run:
         self.weights_seed, order, noise, *_, pixels = streams(seed, 6)  # those between are of evaluations
         self.order, self.noise = torch.Generator().manual_seed(order), torch.Generator(device).manual_seed(noise)
         self.pixels = torch.Generator(device).manual_seed(pixels)
+        self.generators = {"order": self.order, "noise": self.noise, "pixels": self.pixels}
         self.status, self.history = "ok", []
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
@@ -156,6 +170,18 @@ class Run:
                 "%s seed %d diverged in epoch %d; it keeps the weights of the epoch before", self.spec, self.seed, epoch
             )
             self.status = "diverged"
+
+    def saved(self, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> Saved:
+        """The training as it stands, with the weights of its last finite epoch."""
+        generators = {name: generator.get_state() for name, generator in self.generators.items()}
+        return Saved(weights, moments, generators, self.history, self.status)
+
+    def resume(self, saved: Saved) -> None:
+        """Go on with the draws and the record of a training that was saved."""
+        for name, generator in self.generators.items():
+            generator.set_state(saved.generators[name])
+        self.status, self.history = saved.status, saved.history
+        log.info("%s seed %d: goes on after epoch %d", self.spec, self.seed, len(self.history))
 
     def finish(self, model: VAE, count: int, together: int = 1) -> Trained:
         """The trained model, after epochs of `count` images."""

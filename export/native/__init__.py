@@ -3,7 +3,6 @@
 Built is a library that Python loads too, the program `latent-encode`, and the header to call the library from C++.
 """
 
-import hashlib
 import os
 import platform
 import shutil
@@ -23,8 +22,9 @@ def folder() -> Path:
 
     # It is built for this machine's processor, and a home may be shared with others;
     # and finds the libraries of this torch where it is installed now.
-    place = hashlib.sha256(torch.__path__[0].encode()).hexdigest()[:8]
-    return cache() / f"native-{sha256(SOURCES)[:32]}-{platform.node()}-{torch.__version__}-{place}"
+    place = sha256(torch.__path__[0].encode())[:8]
+    sources = sha256(b"".join(path.read_bytes() for path in SOURCES))
+    return cache() / f"native-{sources[:32]}-{platform.node()}-{torch.__version__}-{place}"
 
 
 def library() -> Path | None:

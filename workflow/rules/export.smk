@@ -15,6 +15,7 @@ rule export:
             "vae/capacity",
             "vae/convolution",
             "vae/objective",
+            "vae/resume",
             "vae/training",
             "vae/checkpoint",
             "vae/device",

@@ -11,6 +11,7 @@ rule likelihood:
             "vae/capacity",
             "vae/convolution",
             "vae/objective",
+            "vae/resume",
             "vae/training",
             "vae/checkpoint",
             "vae/likelihood",

@@ -15,6 +15,7 @@ rule pixels:
             "vae/capacity",
             "vae/convolution",
             "vae/objective",
+            "vae/resume",
             "vae/training",
         ),
     output:
@@ -50,6 +51,7 @@ rule untrained:
             "vae/capacity",
             "vae/convolution",
             "vae/objective",
+            "vae/resume",
             "vae/training",
         ),
     output:
@@ -85,6 +87,7 @@ rule classifier:
             "vae/capacity",
             "vae/convolution",
             "vae/objective",
+            "vae/resume",
             "vae/training",
             "vae/checkpoint",
             "vae/device",

@@ -11,6 +11,7 @@ rule train:
             "vae/flops",
             "vae/objective",
             "vae/convolution",
+            "vae/resume",
             "vae/training",
             "vae/stacking",
             "vae/device",
