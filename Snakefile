@@ -33,6 +33,10 @@ include: "workflow/rules/report.smk"
 report: "workflow/report/study.rst"
 
 
+onstart:
+    files.write_json(HOLDER, this_process())
+
+
 rule all:
     default_target: True
     input:

@@ -2,11 +2,13 @@
 import json
 import logging
 import os
+import platform
 import shlex
+import shutil
 import sys
 from importlib.util import find_spec
-from shutil import which
 
+import psutil
 import yaml
 
 # On a full disk Snakemake cannot write its log; the tracebacks of that would bury the line that says so.
@@ -36,7 +38,30 @@ def checked_study():
     return complete, specs
 
 
+def this_process():
+    """What no other process of any machine that shares this folder is."""
+    return [platform.node(), os.getpid(), psutil.Process().create_time()]
+
+
+def clear_after_a_kill():
+    """Take away the locks of a Snakemake that was killed on this machine, which would stand in the way of the next.
+
+    Its marks of incomplete files go too: they are whole or absent here, and a job lacking one runs again.
+    """
+    if not HOLDER.exists():
+        return
+    node, pid, created = json.loads(HOLDER.read_text())
+    alive = psutil.pid_exists(pid) and psutil.Process(pid).create_time() == created
+    if node == platform.node() and not alive:
+        shutil.rmtree(".snakemake/locks")
+        shutil.rmtree(".snakemake/incomplete", ignore_errors=True)
+
+
+# Who holds Snakemake's locks, as noted when a run starts.
+HOLDER = Path(".snakemake/locks/holder.json")
 config, SPECS = checked_study()
+if workflow.is_main_process:
+    clear_after_a_kill()
 SEEDS = config["training"]["seeds"]
 ENCODERS = config["grid"]["encoders"]
 MODELS = [str(grid.folder("results/models", spec, seed)) for spec in SPECS for seed in SEEDS]
@@ -81,7 +106,7 @@ DRAWN_FROM = {
 JOB = {"pair": "{encoder}_{decoder}", "model": "L{latent_size}_{encoder}_{decoder}"}[config["jobs"]]
 LATENT_SIZES = config["grid"]["latent_sizes"] if config["jobs"] == "pair" else ["{latent_size}"]
 # Training asks for a GPU where it would find one; `device: cuda` also where only the cluster's nodes have any.
-ON_GPU = config["device"] == "cuda" or (config["device"] == "auto" and which("nvidia-smi") is not None)
+ON_GPU = config["device"] == "cuda" or (config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 ENVIRONMENT = f"{workflow.basedir}/envs/environment.yaml"
 
 
