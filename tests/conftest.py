@@ -1,7 +1,11 @@
 """What tests share. `mnist/` holds real MNIST: the first 200 training and 50 test images of each class, in order."""
 
 import gzip
+import os
+import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from vae.cli import main
 from vae.training import Recipe
 
 ROOT = Path(__file__).parent.parent
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 SAMPLE = Path(__file__).parent / "mnist"
 
 torch.set_num_threads(1)
@@ -122,3 +127,36 @@ def study(root, labels=None, **changes):
 def colour(tmp_path_factory):
     """A finished study of eight models."""
     return study(tmp_path_factory.mktemp("colour"))
+
+
+def snakemake(*arguments, cwd, ok=True):
+    """Run Snakemake; returns all it printed."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": PATH}
+    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert (done.returncode == 0) == ok, done.stdout
+    return done.stdout
+
+
+def overlay(folder, change):
+    """The study of the tests with some keys changed, as arguments."""
+    (folder / "change.yaml").write_text(yaml.safe_dump(change))
+    return ["--configfile", ROOT / "tests/study.yaml", folder / "change.yaml"]
+
+
+def away(checkout, folder, change):
+    """Arguments to run the checkout's study of the tests, with some keys changed, in another folder."""
+    return ["--cores", 2, "--snakefile", checkout / "Snakefile", "--directory", folder, *overlay(folder, change)]
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    """A copy of the repository in which the study of the tests has run."""
+    copy = tmp_path_factory.mktemp("workflow") / "check out"  # a space, as some people's folders have
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".*", "results", "node_modules", "__pycache__", "*.egg-info", "build")
+    )
+    snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=copy)
+    return copy

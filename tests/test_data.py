@@ -69,13 +69,14 @@ def test_bytes_that_are_not_idx_are_refused_or_fit(raw):
 
 def test_a_folder_and_its_headers(folder):
     dataset = data.load({"name": "mine", "path": str(folder)})
-    assert dataset.image_shape == (8, 6) == data.image_shape({"name": "mine", "path": str(folder)})
+    assert dataset.train_images.shape == data.shape({"name": "mine", "path": str(folder)})
+    assert dataset.image_shape == (8, 6)
     assert dataset.test_labels.dtype == np.int64
 
 
 def test_an_npz_in_colour_and_its_headers(tmp_path):
     path = npz(tmp_path)
-    assert data.read(path).image_shape == (3, 32, 32) == data.image_shape({"name": "mine", "path": str(path)})
+    assert data.read(path).image_shape == (3, 32, 32) == data.shape({"name": "mine", "path": str(path)})[1:]
 
 
 def test_an_npz_is_not_taken_for_a_dataset_known_by_name(tmp_path):
@@ -208,7 +209,7 @@ def known(folder, monkeypatch):
     dataset = data.read(folder)
     digests = tuple(hashlib.sha256(idx(getattr(dataset, part))).hexdigest() for part in data.PARTS)
     sources = {}
-    monkeypatch.setitem(data.KNOWN, "known", data.Known(digests, sources, (8, 6)))
+    monkeypatch.setitem(data.KNOWN, "known", data.Known(digests, sources, (20, 8, 6)))
     return sources
 
 
@@ -224,7 +225,7 @@ def test_sources_are_tried_in_order_until_one_has_the_right_bytes(known, folder,
     assert data.load({"name": "known", "path": None}).source == "archive"
     assert data.load({"name": "known", "path": str(folder)}).source == f"folder {folder}"
     assert data.load({"name": "known", "path": str(wrong)}).source == "archive"
-    assert data.image_shape({"name": "known", "path": None}) == (8, 6)
+    assert data.shape({"name": "known", "path": None}) == (20, 8, 6)
 
 
 def test_when_every_source_fails_one_line_says_what_was_tried(known, folder, tmp_path_factory):
@@ -241,7 +242,7 @@ def test_when_every_source_fails_one_line_says_what_was_tried(known, folder, tmp
 
 
 def test_an_unknown_name_without_a_path():
-    for look in (data.load, data.image_shape):
+    for look in (data.load, data.shape):
         with pytest.raises(UserError, match=r"dataset.name: 'mnits' is not known \(mnist, fashion_mnist are\)"):
             look({"name": "mnits", "path": None})
 

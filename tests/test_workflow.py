@@ -1,19 +1,14 @@
 """The workflow end to end, on a copy of the checkout so that files may be edited."""
 
 import gzip
-import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from conftest import ROOT
+from conftest import away, overlay, snakemake
 
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 LABELS = [
     f"L{latent}_{encoder}_{decoder}"
     for latent in (2, 4)
@@ -28,28 +23,6 @@ MODEL_FILES = {
 }  # fmt: skip
 
 
-def snakemake(*arguments, cwd, ok=True):
-    """Run Snakemake; returns all it printed."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": PATH}
-    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert (done.returncode == 0) == ok, done.stdout
-    return done.stdout
-
-
-def overlay(folder, change):
-    """The study of the tests with some keys changed, as arguments."""
-    (folder / "change.yaml").write_text(yaml.safe_dump(change))
-    return ["--configfile", ROOT / "tests/study.yaml", folder / "change.yaml"]
-
-
-def away(checkout, folder, change):
-    """Arguments to run the checkout's study of the tests, with some keys changed, in another folder."""
-    return ["--cores", 2, "--snakefile", checkout / "Snakefile", "--directory", folder, *overlay(folder, change)]
-
-
 def planned(*arguments, cwd):
     """Number of jobs of each rule that Snakemake would run, without `all`."""
     table = snakemake("--dry-run", *(arguments or ["--configfile", "tests/study.yaml"]), cwd=cwd)
@@ -59,17 +32,6 @@ def planned(*arguments, cwd):
         else []
     )
     return {rule: int(count) for rule, count in jobs if rule != "all"}
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """A copy of the repository in which the study of the tests has run."""
-    copy = tmp_path_factory.mktemp("workflow") / "check out"  # a space, as some people's folders have
-    shutil.copytree(
-        ROOT, copy, ignore=shutil.ignore_patterns(".*", "results", "node_modules", "__pycache__", "*.egg-info", "build")
-    )
-    snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=copy)
-    return copy
 
 
 @pytest.fixture

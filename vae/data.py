@@ -143,10 +143,13 @@ def _load(name: str, path: str | None) -> Dataset:
     return read(path, name)
 
 
-def image_shape(config: dict) -> tuple[int, ...]:
-    """`(H, W)` or `(C, H, W)` of the dataset that `config` asks for; nothing is fetched, data of one's own is read."""
+def shape(config: dict) -> tuple[int, ...]:
+    """`(N, H, W)` or `(N, C, H, W)` of the training images that `config` asks for.
+
+    Nothing is fetched; data of one's own is read.
+    """
     known = KNOWN.get(config["name"])
-    return known.image_shape if known else load(config).image_shape
+    return known.shape if known else load(config).train_images.shape
 
 
 def read(path: str | Path, name: str = "own") -> Dataset:
@@ -271,7 +274,7 @@ class Known:
 
     sha256: tuple[str, ...]
     sources: dict[str, Callable[[Path], Path]]
-    image_shape: tuple[int, ...] = (28, 28)
+    shape: tuple[int, ...] = (60000, 28, 28)
 
 
 def _load_known(name: str, path: str | None) -> Dataset:

@@ -21,21 +21,28 @@ from vae.errors import UserError
 
 
 def checked_study():
-    """The config with its defaults, and the grid's architectures; what is wrong is refused here, before any job."""
+    """The config with its defaults, the grid's architectures, and what their jobs will take.
+
+    What is wrong is refused here, before any job.
+    """
     schema = yaml.safe_load((Path(workflow.basedir) / "workflow/schemas/config.schema.yaml").read_text())
     try:
         complete = study.complete(config, schema)
         specs = grid.expand(complete["grid"])
         files.check_writable("results")
+        budget = None
         # Where Snakemake runs without torch (--sdm conda), the rule `study` makes this check.
         if workflow.is_main_process and find_spec("torch"):
             from vae import data
+            from vae.budget import Budget
 
-            study.check(complete, data.image_shape(complete["dataset"]))
+            shape = data.shape(complete["dataset"])
+            study.check(complete, shape[1:])
+            budget = Budget(complete, shape)
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.
         sys.exit(f"vae: ERROR: {error}")
-    return complete, specs
+    return complete, specs, budget
 
 
 def this_process():
@@ -59,7 +66,7 @@ def clear_after_a_kill():
 
 # Who holds Snakemake's locks, as noted when a run starts.
 HOLDER = Path(".snakemake/locks/holder.json")
-config, SPECS = checked_study()
+config, SPECS, BUDGET = checked_study()
 if workflow.is_main_process:
     clear_after_a_kill()
 SEEDS = config["training"]["seeds"]
@@ -134,6 +141,31 @@ def of_job(file):
         decoder="{decoder}",
         seed=SEEDS,
     )
+
+
+def memory(stage):
+    """MiB of the jobs of a stage, more at every attempt."""
+
+    def ask(wildcards, attempt):
+        pair = wildcards.encoder, wildcards.decoder
+        return attempt * (BUDGET.memory(*pair, device_of(stage)) if BUDGET else 4000)
+
+    return ask
+
+
+def minutes(stage):
+    """Minutes of the jobs of a stage, more at every attempt."""
+
+    def ask(wildcards, attempt):
+        pair, models = (wildcards.encoder, wildcards.decoder), len(LATENT_SIZES) * len(SEEDS)
+        return attempt * (BUDGET.minutes(stage, *pair, models, device_of(stage)) if BUDGET else 240)
+
+    return ask
+
+
+def device_of(stage):
+    """Where a stage computes."""
+    return "cuda" if ON_GPU and stage in ("train", "likelihood") else "cpu"
 
 
 def of_all(file):

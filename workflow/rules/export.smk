@@ -34,6 +34,9 @@ rule export:
     conda:
         ENVIRONMENT
     threads: config["threads"]
+    resources:
+        mem_mb=memory("export"),
+        runtime=minutes("export"),
     params:
         models=job_models,
     shell:

@@ -16,6 +16,9 @@ rule latents:
     conda:
         ENVIRONMENT
     threads: config["threads"]
+    resources:
+        mem_mb=memory("latents"),
+        runtime=minutes("latents"),
     params:
         models=job_models,
         images=images_of("probe_images", "--probe-images"),

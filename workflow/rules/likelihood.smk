@@ -28,6 +28,8 @@ rule likelihood:
         ENVIRONMENT
     threads: config["threads"]
     resources:
+        mem_mb=memory("likelihood"),
+        runtime=minutes("likelihood"),
         gpu=int(ON_GPU),
     params:
         models=job_models,

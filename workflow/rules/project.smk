@@ -14,6 +14,9 @@ rule project:
     conda:
         ENVIRONMENT
     threads: config["threads"]
+    resources:
+        mem_mb=memory("project"),
+        runtime=minutes("project"),
     params:
         models=job_models,
         images=images_of("separability_images"),

@@ -18,6 +18,9 @@ rule quantise:
     conda:
         ENVIRONMENT
     threads: config["threads"]
+    resources:
+        mem_mb=memory("quantise"),
+        runtime=minutes("quantise"),
     params:
         models=job_models,
         images=images_of("separability_images"),

@@ -15,6 +15,9 @@ rule sample:
     conda:
         ENVIRONMENT
     threads: config["threads"]
+    resources:
+        mem_mb=memory("sample"),
+        runtime=minutes("sample"),
     params:
         models=job_models,
         samples=config["evaluation"]["prior_samples"],

@@ -32,6 +32,8 @@ rule train:
         ENVIRONMENT
     threads: config["threads"]
     resources:
+        mem_mb=memory("train"),
+        runtime=minutes("train"),
         gpu=int(ON_GPU),
     params:
         models=job_models,

@@ -1,0 +1,60 @@
+"""What a job asks of a scheduler, estimated from its models: memory and time.
+
+Both are generous. A job that asks for too much waits a little longer; one that asked for too little is ended, and tried
+again with more.
+"""
+
+from functools import cache
+from math import ceil, prod
+
+import torch
+
+from vae.flops import flops
+from vae.grid import Network, Spec
+from vae.networks import VAE, to_planes
+from vae.stacking import needed
+from vae.training import Recipe
+
+# MiB before any model: Python and torch (700, measured), the Snakemake that a cluster runs each job in (300), and room;
+# more where CUDA's libraries are loaded (not measured on a GPU).
+BASE = {"cpu": 1500, "cuda": 6000}
+# FLOP/s to count on: of a CPU thread, a sixth of the slowest training in benchmarks/README.md (not measured on a GPU).
+SPEED = {"cpu": 1e10, "cuda": 1e12}
+# Minutes of a job, and of each of its models, beside their products.
+START, PER_MODEL = 10, 0.25
+
+
+class Budget:
+    """The jobs of a study: of its whole config, and training images of shape `(N, H, W)` or `(N, C, H, W)`."""
+
+    def __init__(self, config: dict, shape: tuple[int, ...]):
+        self.config, self.shape, self.recipe = config, shape, Recipe.of(config, config["dataset"]["binarise"])
+        self.pair = cache(self._pair)  # all stages ask for each
+
+    def memory(self, encoder: str, decoder: str, device: str) -> int:
+        """MiB of host memory of a job of any stage on models of this pair, on `cpu` or `cuda`."""
+        # Silhouette and mutual information compare images with images.
+        compared = self.config["evaluation"]["separability_images"] or self.shape[0]
+        return BASE[device] + (3 * prod(self.shape) + self.pair(encoder, decoder)[0] + 3 * 8 * compared**2) // 2**20
+
+    def minutes(self, stage: str, encoder: str, decoder: str, models: int, device: str) -> int:
+        """Minutes of a job of a stage on that many models of this pair."""
+        training, evaluation = self.config["training"], self.config["evaluation"]
+        bounded = evaluation["likelihood_images"] or self.shape[0]
+        # How many images pass forward through encoder and decoder; a step of training is three passes.
+        passes = {
+            "train": (3 * training["epochs"] * (training["images"] or self.shape[0]),) * 2,
+            "likelihood": (bounded, bounded * evaluation["likelihood_samples"]),
+        }.get(stage, (self.shape[0],) * 2)
+        work = sum(often * cost for often, cost in zip(passes, self.pair(encoder, decoder)[1:], strict=True))
+        return ceil(START + models * (PER_MODEL + work / SPEED[device] / 60))
+
+    def _pair(self, encoder: str, decoder: str) -> tuple[int, int, int]:
+        """Bytes to train the model of the largest latent size in, and FLOPs of its encoder and decoder for an image."""
+        spec = Spec(max(self.config["grid"]["latent_sizes"]), Network.parse(encoder), Network.parse(decoder))
+        images = self.config["training"]["images"] or self.shape[0]
+        with torch.device("meta"):
+            model = VAE(spec, self.shape[1:], self.recipe.networks)
+            inputs, codes = torch.zeros(1, *to_planes(self.shape[1:])), torch.zeros(1, spec.latent_size)
+        need = needed(spec, self.shape[1:], self.recipe, images)
+        return need, flops(model.encoder, inputs), flops(model.decoder, codes)
