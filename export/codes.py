@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from export.images import open_npy
-from export.runtime import grey_levels, open_session, run
+from export.runtime import grey_levels, open_session, run, sizes
 from vae.errors import UserError
 from vae.files import replacing
 
@@ -28,11 +28,14 @@ def decode_file(
     if not graph.exists():
         raise UserError(f"{graph}: no such file; give a model's folder, or a decoder.onnx")
     session = open_session(graph, threads or os.cpu_count() or 1)
-    (codes,), (images,) = session.get_inputs(), session.get_outputs()
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if [one.type for one in inputs + outputs] != ["tensor(float)"] * 2 or not sizes(outputs[0]):
+        raise UserError(f"{graph}: not a decoder of this package: it has to take floats to images of one size")
     array = open_npy(source)
-    if array.ndim != 2 or array.shape[1] != codes.shape[1] or array.dtype.kind != "f":
-        raise UserError(f"{source}: codes are floats [N, {codes.shape[1]}], not {array.dtype} {list(array.shape)}")
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(array), *images.shape[1:])}
+    if array.ndim != 2 or array.shape[1:] != sizes(inputs[0]) or array.dtype.kind != "f":
+        wanted = ", ".join(map(str, sizes(inputs[0])))
+        raise UserError(f"{source}: codes are floats [N, {wanted}], not {array.dtype} {list(array.shape)}")
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(array), *sizes(outputs[0]))}
     with replacing(target) as partial, open(partial, "wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(array), CHUNK):

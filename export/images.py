@@ -36,7 +36,7 @@ def open_images(path: str | Path) -> Images:
         found = _npy(path) if path.suffix == ".npy" else _idx(path)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not found.count:
+    if not found.count * math.prod(found.shape):
         raise UserError(f"{path}: holds no images")
     return found
 
@@ -45,7 +45,7 @@ def open_npy(path: Path) -> np.ndarray:
     """The array of an .npy, mapped and not read; UserError where the file is missing, unsound, or holds objects."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # damaged bytes make the parser of headers raise anything
         raise UserError(f"{path}: not a sound .npy of plain numbers ({error})") from None
 
 
@@ -69,8 +69,8 @@ def _idx(path: Path) -> Images:
 
     with opened() as stream:
         magic = stream.read(4)
-        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 0x08 or magic[3] < 2:
-            raise UserError(f"{path}: not an IDX file of images (unsigned bytes, at least two dimensions)")
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 0x08 or not 2 <= magic[3] <= 4:
+            raise UserError(f"{path}: not an IDX file of images (unsigned bytes, two to four dimensions)")
         header = stream.read(4 * magic[3])
         if len(header) < 4 * magic[3]:
             raise UserError(f"{path}: truncated in its header")
@@ -98,7 +98,7 @@ def _idx(path: Path) -> Images:
 
 
 def _pngs(folder: Path) -> Images:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     files = sorted(folder.glob("*.png"))
     if not files:
@@ -108,7 +108,7 @@ def _pngs(folder: Path) -> Images:
         try:
             with Image.open(file, formats=["PNG"]) as image:
                 pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except Exception as error:  # damaged bytes make Pillow raise anything, such as SyntaxError
             raise UserError(f"{file}: not a sound PNG ({error})") from None
         return pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
 

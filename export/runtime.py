@@ -17,20 +17,21 @@ MANIFESTS = {"encoder.int8.onnx": "encoder.int8.json"} | dict.fromkeys(
 
 def content(path: Path) -> bytes:
     """The bytes of an exported file; UserError where they are not those that its manifest, if it lies there, says."""
-    found, manifest = path.read_bytes(), path.with_name(MANIFESTS.get(path.name, ""))
-    if manifest.is_file():
-        verify(path, read_json(manifest)["sha256"][path.name], found)
+    found, manifest = path.read_bytes(), path.parent / MANIFESTS.get(path.name, "")
+    noted = read_json(manifest).get("sha256", {}) if manifest.is_file() else {}
+    if path.name in noted:
+        verify(path, noted[path.name], found)
     return found
 
 
 def open_session(
     model: Path | bytes, threads: int, provider: str = "CPUExecutionProvider"
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX file, or its content; UserError names a file that is missing or not sound."""
+    """Open an ONNX file, or its content; UserError names a file that is missing or not sound, or needs other files."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
-        # From its bytes: a graph must not name other files to be read.
+        # Given a path, onnxruntime reads weights from whatever other files the graph names beside it.
         graph = content(model) if isinstance(model, Path) else model
         return onnxruntime.InferenceSession(graph, options, providers=[provider])
     except UserError:
@@ -40,11 +41,28 @@ def open_session(
         raise UserError(f"{name}: onnxruntime cannot load it ({reason})") from None
 
 
+def sizes(value: onnxruntime.NodeArg) -> tuple[int, ...]:
+    """The sizes of all axes but the first of an input or output; empty where the graph leaves one of them open."""
+    found = tuple(value.shape[1:])
+    return found if all(isinstance(size, int) for size in found) else ()
+
+
 def run(session: onnxruntime.InferenceSession, inputs: np.ndarray) -> list[np.ndarray]:
     """Every output for `inputs` of any length, computed in batches and joined along the first axis."""
-    name = session.get_inputs()[0].name
-    batches = [session.run(None, {name: inputs[i : i + BATCH]}) for i in range(0, len(inputs), BATCH)]
+    batches = [compute(session, inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)]
     return [np.concatenate(outputs) for outputs in zip(*batches, strict=True)]
+
+
+def compute(session: onnxruntime.InferenceSession, inputs: np.ndarray) -> list[np.ndarray]:
+    """Every output for `inputs` at once; UserError where the graph fails, or gives another shape than it says."""
+    try:
+        outputs = session.run(None, {session.get_inputs()[0].name: inputs})
+    except Exception as error:  # as in `open_session`
+        raise UserError(f"graph: onnxruntime cannot run it ({' '.join(str(error).split())})") from None
+    for said, output in zip(session.get_outputs(), outputs, strict=True):
+        if output.shape != (wanted := (len(inputs), *said.shape[1:])):
+            raise UserError(f"graph: {said.name} is {list(output.shape)}, where it says {list(wanted)}")
+    return outputs
 
 
 def decode(folder: Path, codes: np.ndarray, threads: int) -> np.ndarray:

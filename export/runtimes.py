@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from export import native
-from export.runtime import content, open_session
+from export.runtime import compute, content, open_session, sizes
 from vae.errors import UserError
 from vae.files import cache, replacing
 
@@ -62,17 +62,17 @@ class Onnx(_InBatches):
             raise UserError(f"device {device}: this onnxruntime has no {provider}; install onnxruntime-gpu")
         self.batch = ONNX_BATCH if device == "cpu" else GPU_BATCH
         self._session = open_session(graph, 1, provider)
-        (images,), outputs = self._session.get_inputs(), self._session.get_outputs()
-        if images.type != "tensor(uint8)" or [output.name for output in outputs] != ["mean", "log_variance"]:
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        types, names = [one.type for one in inputs], [one.name for one in outputs]
+        if types != ["tensor(uint8)"] or names != ["mean", "log_variance"] or len(sizes(outputs[0])) != 1:
             raise UserError(
                 f"{graph}: not an encoder of this package: it has to take uint8 images to mean and log_variance"
             )
-        self.image_shape, self.latent_size = tuple(images.shape[1:]), outputs[0].shape[1]
+        self.image_shape, (self.latent_size,) = sizes(inputs[0]), sizes(outputs[0])
         self.label = self._session.get_modelmeta().custom_metadata_map.get("label", graph.stem)
-        self._input = images.name
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(self._session.run(None, {self._input: images}))
+        return tuple(compute(self._session, images))
 
 
 class _Torch(_InBatches):

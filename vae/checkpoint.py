@@ -66,11 +66,17 @@ def load(folder: Path) -> VAE:
     try:
         content = weights.read_bytes()
         verify(weights, facts["sha256"]["weights.safetensors"], content)
-        model = VAE(spec, tuple(facts["image_shape"]), Widths(**facts["config"]["networks"]))
-        model.load_state_dict(safetensors.torch.load(content))
+        tensors = safetensors.torch.load(content)
+        made_of = spec, tuple(facts["image_shape"]), Widths(**facts["config"]["networks"])
+        with torch.device("meta"):  # memory is taken for a model of the size of these weights, and for no other
+            shapes = {name: value.shape for name, value in VAE(*made_of).state_dict().items()}
+        if shapes != {name: value.shape for name, value in tensors.items()}:
+            raise ValueError("the weights are those of another model")
+        model = VAE(*made_of)
+        model.load_state_dict(tensors)
     except FileNotFoundError:
         raise UserError(f"{weights}: no such file") from None
-    except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{folder}: weights and provenance do not fit ({reason}); delete the folder and run again"

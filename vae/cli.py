@@ -246,18 +246,15 @@ def run_latents(args: argparse.Namespace) -> None:
 
 def run_project(args: argparse.Namespace) -> None:
     """Project latents on their principal components, and measure what they say of image and class."""
-    import numpy as np
-
     from vae import data, information, probes, projection, provenance
-    from vae.files import write_npz
+    from vae.files import read_npz, write_npz
     from vae.grid import parse_folder
 
     dataset = data.read(args.dataset)
     chosen = data.draw(len(dataset.test_images), args.images)
     for folder in args.models:
-        with np.load(folder / "latents.npz", allow_pickle=False) as latents:
-            mean, log_variance = latents["mean"], latents["log_variance"]
-            train_mean, indices = latents["train_mean"], latents["train_indices"]
+        latents = read_npz(folder / "latents.npz", "mean", "log_variance", "train_mean", "train_indices")
+        mean, log_variance, train_mean, indices = latents.values()
         components, ratio = projection.project(mean)
         labels = (None, None)
         if dataset.train_labels is not None:
@@ -272,17 +269,16 @@ def run_project(args: argparse.Namespace) -> None:
 
 def run_quantise(args: argparse.Namespace) -> None:
     """Write encoders in 8-bit integers, and measure what that costs."""
-    import numpy as np
-
     from export import quantise
     from vae import data, provenance
+    from vae.files import read_npz
 
     dataset = data.saved(args.dataset)
     chosen = data.draw(len(dataset.test_images), args.images)
     test = dataset.test_images[chosen]
     for folder in args.models:
-        with np.load(folder / "latents.npz", allow_pickle=False) as latents:
-            indices, exact = latents["train_indices"], (latents["mean"][chosen], latents["log_variance"][chosen])
+        latents = read_npz(folder / "latents.npz", "train_indices", "mean", "log_variance")
+        indices, exact = latents["train_indices"], (latents["mean"][chosen], latents["log_variance"][chosen])
         labels = (None, None)
         if dataset.train_labels is not None:
             labels = dataset.train_labels[indices], dataset.test_labels[chosen]
@@ -295,18 +291,16 @@ def run_quantise(args: argparse.Namespace) -> None:
 
 def run_sample(args: argparse.Namespace) -> None:
     """Compare draws from the prior, decoded by the exported decoders, with the test images."""
-    import numpy as np
-
     from export import runtime
     from vae import data, frechet, provenance
-    from vae.files import read_json
+    from vae.files import read_json, read_npz
     from vae.grid import parse_folder
 
     binarised, session = read_json(args.dataset.with_suffix(".json"))["binarised"], None
-    with np.load(args.classifier, allow_pickle=False) as classifier:
-        if "graph" in classifier:
-            session = runtime.open_session(classifier["graph"].tobytes(), args.threads)
-            moments = classifier["mean"], classifier["covariance"]
+    classifier = read_npz(args.classifier, optional=("graph", "mean", "covariance"))
+    if classifier:
+        session = runtime.open_session(classifier["graph"].tobytes(), args.threads)
+        moments = classifier["mean"], classifier["covariance"]
     for folder in args.models:
         found = None
         if session:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import logging
 import math
+import os
 import re
 import socket
 import struct
@@ -16,18 +17,21 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from vae.errors import UserError
-from vae.files import read_json, write_json, write_npz
+from vae.files import check_memory, read_json, read_npz, write_json, write_npz
 
 log = logging.getLogger(__name__)
+
+# Bytes that deflate, and so gzip, packs into one at most.
+MOST_PACKED = 1032
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -156,7 +160,7 @@ def read(path: str | Path, name: str = "own") -> Dataset:
     """Read a folder of IDX files (plain or .gz) or an .npz with the arrays in `PARTS`.
 
     Labels may be missing. Raises UserError, naming the file, for one that is missing, truncated, of a wrong type, holds
-    pickled objects, or does not match the others.
+    pickled objects, is larger than the memory that is free, or does not match the others.
     """
     path = Path(path)
     arrays, files = _read_npz(path) if path.suffix == ".npz" else _read_folder(path)
@@ -174,6 +178,7 @@ def _check(arrays: dict[str, np.ndarray], files: dict[str, str]) -> None:
         elif array.ndim != 1 or array.dtype.kind not in "iu":
             raise UserError(f"{files[part]}: labels are integers [N], not {array.dtype} {list(array.shape)}")
         else:
+            check_memory(8 * array.size, files[part])
             arrays[part] = array.astype(np.int64)
         if array.size == 0:
             raise UserError(f"{files[part]}: holds nothing (shape {list(array.shape)})")
@@ -195,13 +200,14 @@ def _check(arrays: dict[str, np.ndarray], files: dict[str, str]) -> None:
 def _read_folder(folder: Path) -> tuple[dict, dict]:
     found = {part: _idx_file(folder, part, optional=part.endswith("labels")) for part in PARTS}
     files = {part: str(file) for part, file in found.items() if file}
-    return {part: parse_idx(_raw(file), file) for part, file in files.items()}, files
+    return {part: _read_idx(file) for part, file in files.items()}, files
 
 
 def _idx_file(folder: Path, part: str, optional: bool = False) -> Path | None:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder or .npz file")
-    matches = sorted(file for file in folder.iterdir() if re.fullmatch(IDX_NAMES[part], file.name))
+    with _named(folder):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder or .npz file")
+        matches = sorted(file for file in folder.iterdir() if re.fullmatch(IDX_NAMES[part], file.name))
     if not matches and not optional:
         raise UserError(
             f"{folder}: has no file of {part.replace('_', ' ')}; names are like train-images-idx3-ubyte, t10k-… or ….gz"
@@ -209,8 +215,13 @@ def _idx_file(folder: Path, part: str, optional: bool = False) -> Path | None:
     return matches[0] if matches else None
 
 
-def _open(file: str | Path):
-    return gzip.open(file) if str(file).endswith(".gz") else open(file, "rb")
+def _packed(file: str | Path) -> bool:
+    return str(file).endswith(".gz")
+
+
+def _open(file: str | Path) -> BinaryIO:
+    """A file to read from, unpacked if it is a .gz."""
+    return gzip.open(file) if _packed(file) else open(file, "rb")
 
 
 @contextlib.contextmanager
@@ -224,47 +235,46 @@ def _named(file: str | Path):
         raise UserError(f"{file}: {error.strerror or error}") from None
 
 
-def _raw(file: str | Path) -> bytes:
-    """The bytes of a file, unpacked if it is a .gz."""
+def _read_idx(file: str | Path) -> np.ndarray:
     with _named(file), _open(file) as stream:
-        return stream.read()
+        most = os.path.getsize(file) * (MOST_PACKED if _packed(file) else 1)
+        return parse_idx(stream, most, file)
 
 
-def parse_idx(raw: bytes, file: str | Path = "IDX data") -> np.ndarray:
-    """The `uint8` array of an IDX file (format: Y. LeCun's page of MNIST); UserError names `file` if it is unsound."""
-    if len(raw) < 4 or raw[:2] != b"\0\0":
-        raise UserError(f"{file}: not an IDX file" if raw else f"{file}: empty file")
-    if raw[2] != 0x08:
-        raise UserError(f"{file}: IDX type 0x{raw[2]:02x}, where unsigned bytes (0x08) are expected")
-    start = 4 + 4 * raw[3]
-    if len(raw) < start:
+def parse_idx(stream: BinaryIO, most: int, file: str | Path = "IDX data") -> np.ndarray:
+    """The `uint8` array of an IDX file (format: Y. LeCun's page of MNIST) that has `most` bytes or fewer.
+
+    What its header promises is held against `most` and against the memory that is free, and no more than that and one
+    byte is read. UserError names `file` if it is unsound.
+    """
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise UserError(f"{file}: not an IDX file" if magic else f"{file}: empty file")
+    if magic[2] != 0x08:
+        raise UserError(f"{file}: IDX type 0x{magic[2]:02x}, where unsigned bytes (0x08) are expected")
+    if magic[3] > 4:
+        raise UserError(f"{file}: {magic[3]} dimensions, where at most four are expected")
+    lengths = stream.read(4 * magic[3])
+    if len(lengths) < 4 * magic[3]:
         raise UserError(f"{file}: truncated in its header")
-    shape = struct.unpack(f">{raw[3]}I", raw[4:start])
-    if (found := len(raw) - start) != (wanted := math.prod(shape)):
-        problem = "truncated" if found < wanted else "too long"
-        raise UserError(f"{file}: {problem}: {list(shape)} takes {wanted} bytes, {found} are there")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
-
-
-@contextlib.contextmanager
-def _opened_npz(file: Path):
-    try:
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            yield archive
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
-    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{file}: not a sound .npz of plain arrays ({error})") from None
+    shape = struct.unpack(f">{magic[3]}I", lengths)
+    wanted = math.prod(shape)
+    promised = f"{list(shape)} takes {wanted} bytes"
+    if not wanted:
+        raise UserError(f"{file}: holds nothing (shape {list(shape)})")
+    if wanted > most:
+        raise UserError(f"{file}: truncated: {promised}, at most {most} are there")
+    check_memory(wanted, file)
+    raw = stream.read(wanted + 1)
+    if len(raw) < wanted:
+        raise UserError(f"{file}: truncated: {promised}, {len(raw)} are there")
+    if len(raw) > wanted:
+        raise UserError(f"{file}: too long: {promised}, more are there")
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 def _read_npz(file: Path) -> tuple[dict, dict]:
-    with _opened_npz(file) as archive:
-        arrays = {part: archive[part] for part in PARTS if part in archive}
-    for part in ("train_images", "test_images"):
-        if part not in arrays:
-            raise UserError(
-                f"{file}: has no array {part!r}; train_images and test_images are needed, the labels are optional"
-            )
+    arrays = read_npz(file, "train_images", "test_images", optional=("train_labels", "test_labels"))
     return arrays, {part: f"{file}[{part}]" for part in arrays}
 
 
@@ -300,10 +310,11 @@ def _read_verified(folder: Path, sha256: tuple[str, ...]) -> dict[str, np.ndarra
     arrays = {}
     for part, wanted in zip(PARTS, sha256, strict=True):
         file = _idx_file(folder, part)
-        raw = _raw(file)
-        if (found := hashlib.sha256(raw).hexdigest()) != wanted:
+        arrays[part] = _read_idx(file)
+        with _open(file) as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != wanted:
             raise UserError(f"{file.name} has SHA-256 {found}, not {wanted}")
-        arrays[part] = parse_idx(raw, file)
     return {part: a.astype(np.int64) if part.endswith("labels") else a for part, a in arrays.items()}
 
 

@@ -26,7 +26,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, Symmetrica
 from PIL import Image
 
 from vae import data, effects, linear, ranking
-from vae.files import read_json, replacing
+from vae.files import read_json, read_npz, replacing
 from vae.grid import Network, Spec, folder
 
 WIDTH, HEIGHT = 8.27, 11.69
@@ -71,9 +71,9 @@ class Study:
     test_labels: np.ndarray | None
     test_images: np.ndarray
 
-    def file(self, label: str, name: str) -> np.lib.npyio.NpzFile:
-        """A file of the first seed of `label` that did not diverge."""
-        return np.load(self.folder(label) / name, allow_pickle=False)
+    def arrays(self, label: str, name: str, *needed: str) -> dict[str, np.ndarray]:
+        """These arrays, in an .npz of the first seed of `label` that did not diverge."""
+        return read_npz(self.folder(label) / name, *needed)
 
     def folder(self, label: str) -> Path:
         """The folder of the first seed of `label` that did not diverge."""
@@ -397,8 +397,8 @@ def _pca(study: Study, fraction: float, title: str) -> list[Figure]:
     by_class = "coloured by class" if classes else "the dataset has no labels to colour by"
 
     def draw(axes: Axes, row: pd.Series) -> None:
-        with study.file(row["label"], "projection.npz") as projection:
-            points, share = projection["components"][shown], projection["explained_variance_ratio"][:2].sum()
+        projection = study.arrays(row["label"], "projection.npz", "components", "explained_variance_ratio")
+        points, share = projection["components"][shown], projection["explained_variance_ratio"][:2].sum()
         colour = [GREY] if labels is None else np.array(colours)[np.searchsorted(classes, labels[shown])]
         axes.scatter(*points.T, s=1.5, c=colour, linewidths=0, rasterized=True)
         axes.set_title(f"{row['rank']}. {row['label']}\n{share:.0%} of variance", fontsize=7)
@@ -439,12 +439,12 @@ def _gallery(study: Study, key: str, title: str, inputs: bool = False) -> list[F
     rows = []
     for group, part in chosen.items():
         for _, row in part.iterrows():
-            with study.file(row["label"], "examples.npz") as examples:
-                caption = (
-                    f"{group}: {row['label']}\nrank {row['rank']}, {row['reconstruction']:.1f} + {row['kld']:.1f} nats"
-                )
-                rows.append((caption, examples[key]))
-                chosen_images = study.test_images[examples["indices"]]
+            examples = study.arrays(row["label"], "examples.npz", key, "indices")
+            caption = (
+                f"{group}: {row['label']}\nrank {row['rank']}, {row['reconstruction']:.1f} + {row['kld']:.1f} nats"
+            )
+            rows.append((caption, examples[key]))
+            chosen_images = study.test_images[examples["indices"]]
     if inputs:
         rows.insert(0, ("test images", chosen_images))
     page, grid = plt.subplots(len(rows), 2, figsize=(WIDTH, 0.72 * len(rows) + 0.5), width_ratios=[1.8, 6.2])

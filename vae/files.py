@@ -2,12 +2,21 @@
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vae.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Characters of a config: as many as a command's argument may have, which is how the workflow hands it on.
+LONGEST_CONFIG = 2**17
 
 
 @contextmanager
@@ -61,11 +70,14 @@ def write_json(path: str | Path, content: dict) -> None:
 def read_json(path: str | Path) -> dict:
     """Read a JSON object; UserError names a file that is missing, or not JSON, which has no NaN and no infinities."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
+        content = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object; delete it and run again")
+    return content
 
 
 def _refuse(constant: str) -> None:
@@ -73,17 +85,42 @@ def _refuse(constant: str) -> None:
 
 
 def read_config(text: str) -> dict:
-    """A configuration from the path of a YAML file, or from its content as inline JSON (text that starts with `{`)."""
-    import yaml  # who only encodes images does without
+    """A configuration from the path of a YAML file, or from its content as inline JSON (text that starts with `{`).
 
+    Raises UserError where it cannot be read, is no mapping, or has more than `LONGEST_CONFIG` characters.
+    """
     try:
-        inline = text.startswith("{")
-        config = json.loads(text) if inline else yaml.safe_load(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        config = json.loads(text) if text.startswith("{") else _read_yaml(text)
+    except Exception as error:  # beside YAMLError, yaml raises whatever its constructors stumble over
         raise UserError(f"config {text}: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise UserError(f"config {text}: a mapping of keys is expected")
     return config
+
+
+def _read_yaml(path: str):
+    import yaml  # who only encodes images does without
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent, index):
+            # With aliases of aliases, a few lines stand for more than any memory holds.
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases (*name) are not read; write out what they stand for")
+            return super().compose_node(parent, index)
+
+    with open(path, encoding="utf-8") as stream:
+        text = stream.read(LONGEST_CONFIG + 1)
+    if len(text) > LONGEST_CONFIG:
+        raise ValueError(f"longer than {LONGEST_CONFIG} characters, which no config is")
+    return yaml.load(text, Loader)
+
+
+def check_memory(size: int, what: str | Path) -> None:
+    """Raise UserError, which begins with `what`, where `size` bytes are more than the memory that is free."""
+    import psutil  # who only encodes images does without
+
+    if size > (free := psutil.virtual_memory().available):
+        raise UserError(f"{what}: takes {size >> 20} MiB, {free >> 20} MiB of memory are free; use a larger machine")
 
 
 def write_npz(path: str | Path, **arrays) -> None:
@@ -92,6 +129,42 @@ def write_npz(path: str | Path, **arrays) -> None:
 
     with replacing(path) as partial:
         np.savez(partial, **arrays)
+
+
+def read_npz(path: str | Path, *needed: str, optional: Iterable[str] = ()) -> "dict[str, np.ndarray]":
+    """The arrays of an .npz that bear these names, by name; what is there of `optional`, and all of `needed`.
+
+    Raises UserError where the file is missing or damaged, lacks an array, or has one that holds pickled objects, is not
+    of the size that its header says, or is larger than the memory that is free; no memory is taken before.
+    """
+    try:
+        with open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+            there = set(archive.namelist())
+            if missing := [name for name in needed if f"{name}.npy" not in there]:
+                raise UserError(f"{path}: has no array {missing[0]!r}; it has to have {', '.join(needed)}")
+            names = [name for name in (*needed, *optional) if f"{name}.npy" in there]
+            return {name: _read_member(archive, f"{name}.npy", path) for name in names}
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # damaged bytes make readers of zip files, of deflate and of headers raise anything
+        raise UserError(f"{path}: not a sound .npz of plain arrays ({error})") from None
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, path: str | Path) -> "np.ndarray":
+    from numpy.lib import format
+
+    # What zipfile unpacks is at most this, whatever is packed.
+    size = archive.getinfo(name).file_size
+    check_memory(size, f"{path}[{name}]")
+    with archive.open(name) as stream:
+        headers = {(1, 0): format.read_array_header_1_0, (2, 0): format.read_array_header_2_0}
+        shape, _, dtype = headers[format.read_magic(stream)](stream)
+        if stream.tell() + math.prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"{name} is not of the size that its header says")
+    with archive.open(name) as stream:
+        return format.read_array(stream, allow_pickle=False)
 
 
 def sha256(content: bytes) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from vae.errors import UserError
 
-NETWORK = r"[A-Z]+[1-9]\d*"
-LABEL = rf"L[1-9]\d*_{NETWORK}_{NETWORK}"
+NUMBER = "[1-9][0-9]{0,8}"
+NETWORK = f"[A-Z]+{NUMBER}"
+LABEL = f"L{NUMBER}_{NETWORK}_{NETWORK}"
 
 # Where a model's files live below the folder of all models.
 FOLDER = "L{latent_size}_{encoder}_{decoder}/seed{seed}"
@@ -30,7 +31,7 @@ class Network:
         """Parse `DNN4`; UserError on anything else."""
         if not isinstance(text, str) or not re.fullmatch(NETWORK, text):
             raise UserError(f"{text!r} is not a network: write a family in capitals and a depth from 1, such as DNN4")
-        family, depth = re.fullmatch(r"([A-Z]+)(\d+)", text).groups()
+        family, depth = re.fullmatch("([A-Z]+)([0-9]+)", text).groups()
         return cls(family, int(depth))
 
     def __str__(self) -> str:
@@ -90,6 +91,6 @@ def folder(models: str | Path, spec: Spec, seed: int) -> Path:
 def parse_folder(path: str | Path) -> tuple[Spec, int]:
     """The architecture and the seed that a model's folder stands for; UserError where it is not such a folder."""
     path = Path(path)
-    if not re.fullmatch(r"seed\d+", path.name):
+    if not re.fullmatch("seed[0-9]{1,19}", path.name):
         raise UserError(f"{path}: not a model's folder, which ends on <label>/seed<k>")
     return Spec.parse(path.parent.name), int(path.name.removeprefix("seed"))

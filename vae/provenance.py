@@ -7,11 +7,9 @@ import platform
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from vae import __version__
 from vae.errors import UserError
-from vae.files import read_json, sha256, write_json
+from vae.files import read_json, read_npz, sha256, write_json
 
 # Of the files of a results folder; it grows when files of before can no longer be read.
 FORMAT = 1
@@ -73,8 +71,7 @@ def of_model(folder: Path) -> dict:
         commands.setdefault(made.pop("command"), []).append(name)
         stamps.setdefault(json.dumps(made), []).append(name)
         files |= {file: _state(folder / file, noted) for file, noted in found.get("sha256", {}).items()}
-    with np.load(folder / "latents.npz", allow_pickle=False) as latents:
-        commands[str(latents["command"])] = ["latents.npz"]
+    commands[str(read_npz(folder / "latents.npz", "command")["command"])] = ["latents.npz"]
     return {
         "training": {key: value for key, value in training.items() if key not in ("provenance", "sha256")},
         "files": files,

@@ -1,13 +1,18 @@
 """The study's configuration: defaults and checks from its schema, and what no schema can say."""
 
 import difflib
+from collections.abc import Iterable
 from copy import deepcopy
+from itertools import chain, islice
 from math import isfinite
 
 import jsonschema
 
 from vae.errors import UserError
 from vae.grid import expand
+
+# What no study's config exceeds: its values, how deep they are nested, and whole numbers.
+MOST, DEEPEST, LARGEST = 100_000, 10, 2**63
 
 # JSON Schema takes 4.0 for an integer, and YAML's .nan and .inf for numbers; a study cannot.
 Validator = jsonschema.validators.extend(
@@ -28,11 +33,34 @@ def complete(config: dict, schema: dict) -> dict:
 
     Raises UserError, one line that says which key is wrong and why, for whatever the schema does not allow.
     """
+    _check_extent(config)
     config = deepcopy(config)
     _fill(config, schema)
     if error := jsonschema.exceptions.best_match(Validator(schema).iter_errors(config)):
         raise UserError(_explain(error))
     return config
+
+
+def _check_extent(config: dict) -> None:
+    """Refuse what would take endless time or memory to copy, to compare or to quote.
+
+    YAML's aliases make a few lines a config of any extent, or one that contains itself; Snakemake reads them.
+    """
+    level = [config]
+    for _ in range(DEEPEST):
+        level = list(islice(chain.from_iterable(map(_inside, level)), MOST + 1))
+        if len(level) > MOST:
+            raise UserError(f"config: more than {MOST} values; write out what aliases stand for")
+        if any(isinstance(value, int) and abs(value) >= LARGEST for value in level):
+            raise UserError("config: a whole number of more than 18 digits; the largest that a study takes is 2^63 - 1")
+    if level:
+        raise UserError(f"config: nested deeper than {DEEPEST} levels")
+
+
+def _inside(value: object) -> Iterable:
+    if isinstance(value, dict):
+        return chain(value, value.values())
+    return value if isinstance(value, list | tuple | set) else ()
 
 
 def _fill(config: object, schema: dict) -> None:
@@ -77,8 +105,11 @@ def check(config: dict, image_shape: tuple[int, ...]) -> None:
         for network, latent_size in dict.fromkeys((getattr(spec, side), spec.latent_size) for spec in specs):
             try:
                 networks.check(network, image_shape)
-                if getattr(widths, f"{side}_parameters"):
-                    with torch.device("meta"):
-                        build(network, latent_size, planes, widths)
+                with torch.device("meta"):
+                    build(network, latent_size, planes, widths)
             except UserError as error:
                 raise UserError(f"grid.{side}s: {error}") from None
+            except RuntimeError:  # the bytes of a tensor of this size cannot be counted
+                raise UserError(
+                    f"networks: {network} at latent size {latent_size} is too wide for any memory"
+                ) from None

@@ -6,6 +6,7 @@ import platform
 import shlex
 import shutil
 import sys
+from glob import escape, glob
 from importlib.util import find_spec
 
 import psutil
@@ -185,8 +186,9 @@ def code(*modules):
 
 def own_files():
     """The files of the configured dataset, as inputs: changed data is another study."""
-    path = Path(config["dataset"]["path"] or "nowhere")
-    return [str(path)] if path.is_file() else sorted(str(file) for file in path.glob("*[-.]idx?-ubyte*"))
+    path = str(Path(config["dataset"]["path"] or "nowhere"))
+    # Not with pathlib, which raises where a name is too long for any file.
+    return [path] if os.path.isfile(path) else sorted(glob(f"{escape(path)}/*[-.]idx?-ubyte*"))
 
 
 def images_of(key, option="--images"):
