@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+MODEL_STAGES = {"train", "likelihood", "export", "latents", "project", "sample", "quantise"}
 LABELS = [
     f"L{latent}_{encoder}_{decoder}"
     for latent in (2, 4)
@@ -151,6 +152,41 @@ def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(checkout, tmp
 def test_adding_an_encoder_trains_only_its_pairs(checkout, tmp_path):
     jobs = planned(*overlay(tmp_path, {"grid": {"encoders": ["DNN1", "CNN2", "DNN2"]}}), cwd=checkout)
     assert jobs["train"] == jobs["export"] == jobs["latents"] == jobs["project"] == 2
+
+
+def test_adding_a_seed_trains_every_pair_again(checkout, tmp_path):
+    jobs = planned(*overlay(tmp_path, {"training": {"seeds": [0, 1, 2]}}), cwd=checkout)
+    assert jobs["train"] == jobs["quantise"] == jobs["sample"] == 4
+
+
+@pytest.mark.parametrize("change", [{"grid": {"latent_sizes": [2]}}, {"grid": {"encoders": ["DNN1"]}}])
+def test_a_shorter_grid_computes_nothing_again_for_its_models(checkout, tmp_path, change):
+    jobs = planned(*overlay(tmp_path, change), cwd=checkout)
+    assert "rank" in jobs
+    assert not MODEL_STAGES & jobs.keys()
+
+
+@pytest.mark.parametrize(("file", "stage"), [("metrics.json", "train"), ("samples.json", "sample")])
+def test_a_deleted_file_of_one_model_is_made_again(checkout, tmp_path, file, stage):
+    path = checkout / "results/models/L4_DNN1_CNN1/seed1" / file
+    path.rename(tmp_path / file)
+    jobs = planned(cwd=checkout)
+    (tmp_path / file).rename(path)
+    assert jobs[stage] == 1
+    assert jobs.keys() >= {"rank", "figure"}
+    assert ("export" in jobs) == (stage == "train")
+
+
+def test_editing_the_quantisation_quantises_again_and_nothing_else(checkout, edit):
+    edit("export/quantise.py", "\n# edited\n")
+    assert planned(cwd=checkout) == {"quantise": 4}
+
+
+def test_a_share_of_the_models_is_one_of_their_jobs(checkout, tmp_path):
+    """In another folder, where nothing is done yet; what does not belong to a pair is in every share."""
+    study = away(checkout, tmp_path, {"dataset": {"path": str(checkout / "tests/mnist")}})
+    jobs = planned(*study, "--batch", "models=1/2", "--", "models", cwd=tmp_path)
+    assert jobs == dict.fromkeys(MODEL_STAGES, 2) | {"data": 1, "classifier": 1}
 
 
 def test_one_job_per_model_gives_the_same_bytes_from_another_directory(checkout, tmp_path):
