@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import away, overlay, snakemake
 
+MODEL_STAGES = {"train", "likelihood", "export", "latents", "project", "sample", "quantise"}
 LABELS = [
     f"L{latent}_{encoder}_{decoder}"
     for latent in (2, 4)
@@ -115,13 +116,48 @@ def test_adding_an_encoder_trains_only_its_pairs(checkout, tmp_path):
     assert jobs["train"] == jobs["export"] == jobs["latents"] == jobs["project"] == 2
 
 
+def test_adding_a_seed_trains_every_pair_again(checkout, tmp_path):
+    jobs = planned(*overlay(tmp_path, {"training": {"seeds": [0, 1, 2]}}), cwd=checkout)
+    assert jobs["train"] == jobs["quantise"] == jobs["sample"] == 4
+
+
+@pytest.mark.parametrize("change", [{"grid": {"latent_sizes": [2]}}, {"grid": {"encoders": ["DNN1"]}}])
+def test_a_shorter_grid_computes_nothing_again_for_its_models(checkout, tmp_path, change):
+    jobs = planned(*overlay(tmp_path, change), cwd=checkout)
+    assert "rank" in jobs
+    assert not MODEL_STAGES & jobs.keys()
+
+
+@pytest.mark.parametrize(("file", "stage"), [("metrics.json", "train"), ("samples.json", "sample")])
+def test_a_deleted_file_of_one_model_is_made_again(checkout, tmp_path, file, stage):
+    path = checkout / "results/models/L4_DNN1_CNN1/seed1" / file
+    path.rename(tmp_path / file)
+    jobs = planned(cwd=checkout)
+    (tmp_path / file).rename(path)
+    assert jobs[stage] == 1
+    assert jobs.keys() >= {"rank", "figure"}
+    assert ("export" in jobs) == (stage == "train")
+
+
+def test_editing_the_quantisation_quantises_again_and_nothing_else(checkout, edit):
+    edit("export/quantise.py", "\n# edited\n")
+    assert planned(cwd=checkout) == {"quantise": 4}
+
+
+def test_a_share_of_the_models_is_one_of_their_jobs(checkout, tmp_path):
+    """In another folder, where nothing is done yet; what does not belong to a pair is in every share."""
+    study = away(checkout, tmp_path, {"dataset": {"path": str(checkout / "tests/mnist")}})
+    jobs = planned(*study, "--batch", "models=1/2", "--", "models", cwd=tmp_path)
+    assert jobs == dict.fromkeys(MODEL_STAGES, 2) | {"data": 1, "classifier": 1}
+
+
 def test_one_job_per_model_gives_the_same_bytes_from_another_directory(checkout, tmp_path):
     """All of the study again, but for what tells the time, the memory or the place."""
     one_by_one = {"jobs": "model", "dataset": {"path": str(checkout / "tests/mnist")}}
     (tmp_path / "vae").mkdir()  # a folder of the package's name must not be taken for it
     (tmp_path / "vae/__init__.py").write_text("raise RuntimeError('wrong package')")
     snakemake(*away(checkout, tmp_path, one_by_one), cwd=tmp_path)
-    own = {"provenance.json", "leaderboard.html", "config.yaml", "dataset.json"}
+    own = {"provenance.json", "export.json", "leaderboard.html", "config.yaml", "dataset.json"}
     compared = 0
     for file in (checkout / "results").rglob("*.*"):
         again = tmp_path / file.relative_to(checkout)
@@ -129,11 +165,11 @@ def test_one_job_per_model_gives_the_same_bytes_from_another_directory(checkout,
             first, second = (pd.read_csv(path) for path in (file, again))
             times = [column for column in first if "second" in column]
             pd.testing.assert_frame_equal(first.drop(columns=times), second.drop(columns=times), check_exact=True)
-        # TorchScript numbers its classes by the exports that a process has made before.
+        # TorchScript numbers its classes by the exports that a process has made before; export.json has its hashes.
         elif file.name not in own and file.suffix not in (".log", ".tsv", ".ts"):
             assert file.read_bytes() == again.read_bytes(), file
             compared += 1
-    assert compared == 1 + 5 + 1 + 24 + 16 * (len(MODEL_FILES) - 4)  # data, references, page, figures, models
+    assert compared == 1 + 5 + 1 + 24 + 16 * (len(MODEL_FILES) - 5)  # data, references, page, figures, models
 
 
 def test_the_report_holds_every_figure_and_the_leaderboard(checkout):

@@ -7,7 +7,9 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 from vae.errors import UserError
@@ -28,6 +30,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    for left in path.parent.glob(f".{escape(path.stem)}.*{escape(path.suffix)}"):
+        # Of a process that was killed: one that writes does so more often.
+        if time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
     try:
         yield partial
         os.replace(partial, path)

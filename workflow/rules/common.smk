@@ -8,6 +8,7 @@ import shutil
 import sys
 from glob import escape, glob
 from importlib.util import find_spec
+from itertools import islice
 
 import psutil
 import yaml
@@ -22,14 +23,11 @@ from vae.errors import UserError
 
 
 def checked_study():
-    """The config with its defaults, the grid's architectures, and what their jobs will take.
-
-    What is wrong is refused here, before any job.
-    """
+    """The config with its defaults, and what its jobs will take; what is wrong is refused here, before any job."""
     schema = yaml.safe_load((Path(workflow.basedir) / "workflow/schemas/config.schema.yaml").read_text())
     try:
         complete = study.complete(config, schema)
-        specs = grid.expand(complete["grid"])
+        grid.expand(complete["grid"])
         files.check_writable("results")
         budget = None
         # Where Snakemake runs without torch (--sdm conda), the rule `study` makes this check.
@@ -43,7 +41,7 @@ def checked_study():
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.
         sys.exit(f"vae: ERROR: {error}")
-    return complete, specs, budget
+    return complete, budget
 
 
 def this_process():
@@ -67,12 +65,11 @@ def clear_after_a_kill():
 
 # Who holds Snakemake's locks, as noted when a run starts.
 HOLDER = Path(".snakemake/locks/holder.json")
-config, SPECS, BUDGET = checked_study()
+config, BUDGET = checked_study()
 if workflow.is_main_process:
     clear_after_a_kill()
 SEEDS = config["training"]["seeds"]
 ENCODERS = config["grid"]["encoders"]
-MODELS = [str(grid.folder("results/models", spec, seed)) for spec in SPECS for seed in SEEDS]
 
 # What models are held against: the pixels, their components and the linear theory; untrained encoders; a classifier.
 REFERENCES = [
@@ -100,19 +97,28 @@ FIGURES = list(CATEGORIES)
 # Those that the page of claims shows.
 SHOWN = [figure for figure in FIGURES if CATEGORIES[figure] in ("0 Claims", "2 Losses", "3 Architectures")]
 SHOWN += ["pca_top_quartile", "pca_top_half"]
-# What a figure is drawn from beside the table.
+# The stages whose files a figure is drawn from beside the table.
 DRAWN_FROM = {
-    "collapse_atlas": "metrics.json",
-    "pca_top_quartile": "projection.npz",
-    "pca_top_half": "projection.npz",
-    "reconstructions": "examples.npz",
-    "prior_samples": "examples.npz",
-    "training_curves": "history.csv",
+    "collapse_atlas": ["train"],
+    "pca_top_quartile": ["project"],
+    "pca_top_half": ["project"],
+    "reconstructions": ["latents"],
+    "prior_samples": ["latents"],
+    "training_curves": ["train"],
 }
 
+# What is done with every model.
+STAGES = ["train", "likelihood", "export", "latents", "project", "sample", "quantise"]
 # A job's models share its wildcards: a pair's job has every latent size, and either kind has every seed.
 JOB = {"pair": "{encoder}_{decoder}", "model": "L{latent_size}_{encoder}_{decoder}"}[config["jobs"]]
 LATENT_SIZES = config["grid"]["latent_sizes"] if config["jobs"] == "pair" else ["{latent_size}"]
+# The wildcards of every job; those of a pair's have no latent size.
+JOBS = [
+    {"latent_size": latent_size, "encoder": encoder, "decoder": decoder}
+    for latent_size in ([None] if config["jobs"] == "pair" else config["grid"]["latent_sizes"])
+    for encoder in ENCODERS
+    for decoder in config["grid"]["decoders"]
+]
 # Training asks for a GPU where it would find one; `device: cuda` also where only the cluster's nodes have any.
 ON_GPU = config["device"] == "cuda" or (config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 ENVIRONMENT = f"{workflow.basedir}/envs/environment.yaml"
@@ -144,6 +150,16 @@ def of_job(file):
     )
 
 
+def done(stage):
+    """The pattern of the file that a stage's job writes last; the next stage waits for it.
+
+    Were it to wait for the files of every model, what Snakemake does would grow with the square of a job's models. The
+    file holds the time, as Snakemake takes a file with the same content for the same file. Stages lie below the job, as
+    --batch divides sorted paths.
+    """
+    return f"results/jobs/{JOB}/{stage}"
+
+
 def memory(stage):
     """MiB of the jobs of a stage, more at every attempt."""
 
@@ -169,14 +185,41 @@ def device_of(stage):
     return "cuda" if ON_GPU and stage in ("train", "likelihood") else "cpu"
 
 
-def of_all(file):
-    """A file of every model."""
-    return expand("{model}/{file}", model=MODELS, file=file)
+def all_done(*stages):
+    """That file of every job of some stages."""
+    return [done(stage).format(**job) for stage in stages for job in JOBS]
 
 
-def job_models(wildcards, input, output):
-    """The folders of a job's models."""
-    return list(dict.fromkeys(os.path.dirname(file) for file in output))
+def lost(wildcards):
+    """What is missing of jobs that are done: files that were deleted, or of a latent size or seed that was added.
+
+    One file of a job will do to have it run again.
+    """
+    found = []
+    for stage in STAGES:
+        patterns = getattr(rules, stage).output
+        for job in JOBS:
+            if os.path.exists(done(stage).format(**job)):
+                paths = (pattern.format(**job) for pattern in patterns)
+                found += islice((path for path in paths if not os.path.exists(path)), 1)
+    return found
+
+
+def job_models(wildcards, output):
+    """The folders of a job's models, in Bash's braces: Snakemake keeps the command in its record of every output.
+
+    Because this takes `output`, Snakemake does not compare it with the last run's: a shorter grid trains nothing again.
+    """
+    sizes = [wildcards.latent_size] if config["jobs"] == "model" else LATENT_SIZES
+    folder = grid.FOLDER.format(
+        latent_size=braces(sizes), encoder=wildcards.encoder, decoder=wildcards.decoder, seed=braces(SEEDS)
+    )
+    return f"results/models/{folder}"
+
+
+def braces(values):
+    """Bash expands {1,2} to 1 and 2, but not {1} to 1."""
+    return "{" + ",".join(map(str, values)) + "}" if len(values) > 1 else str(values[0])
 
 
 def code(*modules):

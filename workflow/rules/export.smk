@@ -1,9 +1,7 @@
 # weights → encoder and decoder as TorchScript and ONNX, checked against the trained model
 rule export:
     input:
-        weights=of_job("weights.safetensors"),
-        metrics=of_job("metrics.json"),
-        provenance=of_job("provenance.json"),
+        trained=done("train"),
         dataset="results/data/dataset.npz",
         code=code(
             "export/graphs",
@@ -22,6 +20,7 @@ rule export:
             "vae/lease",
         ),
     output:
+        done=done("export"),
         encoder_script=of_job("encoder.ts"),
         decoder_script=of_job("decoder.ts"),
         encoder=of_job("encoder.onnx"),
@@ -41,3 +40,4 @@ rule export:
         models=job_models,
     shell:
         "python -m vae export --dataset {input.dataset} --threads {threads} --log {log} {params.models}"
+        " && date +%s%N > {output.done}"

@@ -4,7 +4,7 @@ rule figure:
         table="results/tables/models.csv",
         dataset="results/data/dataset.npz",
         pixels="results/references/pixels.json",
-        drawn=lambda wildcards: of_all(DRAWN_FROM[wildcards.figure]) if wildcards.figure in DRAWN_FROM else [],
+        drawn=lambda wildcards: all_done(*DRAWN_FROM.get(wildcards.figure, [])),
         code=code("vae/figures", "vae/effects", "vae/ranking", "vae/linear", "vae/grid", "vae/data"),
     output:
         png=report(

@@ -1,12 +1,12 @@
 # encoder.onnx, decoder.onnx → latents of the test set and of training images, and a few example images
 rule latents:
     input:
-        encoder=of_job("encoder.onnx"),
-        decoder=of_job("decoder.onnx"),
+        exported=done("export"),
         dataset="results/data/dataset.npz",
         facts="results/data/dataset.json",
         code=code("export/runtime", "vae/grid", "vae/data"),
     output:
+        done=done("latents"),
         latents=of_job("latents.npz"),
         examples=of_job("examples.npz"),
     log:
@@ -24,3 +24,4 @@ rule latents:
         images=images_of("probe_images", "--probe-images"),
     shell:
         "python -m vae latents --dataset {input.dataset} {params.images} --threads {threads} --log {log} {params.models}"
+        " && date +%s%N > {output.done}"

@@ -1,8 +1,7 @@
 # weights → likelihood.json, the importance-weighted bound on log p(x) of test images
 rule likelihood:
     input:
-        weights=of_job("weights.safetensors"),
-        provenance=of_job("provenance.json"),
+        trained=done("train"),
         dataset="results/data/dataset.npz",
         code=code(
             "vae/grid",
@@ -19,6 +18,7 @@ rule likelihood:
             "vae/lease",
         ),
     output:
+        done=done("likelihood"),
         numbers=of_job("likelihood.json"),
     log:
         f"results/logs/likelihood/{JOB}.log",
@@ -39,3 +39,4 @@ rule likelihood:
     shell:
         "python -m vae likelihood --dataset {input.dataset} --samples {params.samples} {params.images}"
         " --device {params.device} --threads {threads} --log {log} {params.models}"
+        " && date +%s%N > {output.done}"

@@ -1,10 +1,11 @@
 # latents → principal components, separability and information
 rule project:
     input:
-        latents=of_job("latents.npz"),
+        encoded=done("latents"),
         dataset="results/data/dataset.npz",
         code=code("vae/projection", "vae/probes", "vae/information", "vae/data", "vae/grid"),
     output:
+        done=done("project"),
         components=of_job("projection.npz"),
         numbers=of_job("projection.json"),
     log:
@@ -21,4 +22,4 @@ rule project:
         models=job_models,
         images=images_of("separability_images"),
     shell:
-        "python -m vae project --dataset {input.dataset} {params.images} --log {log} {params.models}"
+        "python -m vae project --dataset {input.dataset} {params.images} --log {log} {params.models} && date +%s%N > {output.done}"

@@ -1,14 +1,15 @@
 # encoder.onnx → encoder.int8.onnx in 8-bit integers, and what that costs
 rule quantise:
     input:
-        encoder=of_job("encoder.onnx"),
-        metrics=of_job("metrics.json"),
-        latents=of_job("latents.npz"),
-        numbers=of_job("projection.json"),
+        trained=done("train"),
+        exported=done("export"),
+        encoded=done("latents"),
+        projected=done("project"),
         dataset="results/data/dataset.npz",
         facts="results/data/dataset.json",
         code=code("export/quantise", "export/runtime", "vae/probes", "vae/data"),
     output:
+        done=done("quantise"),
         encoder=of_job("encoder.int8.onnx"),
         cost=of_job("encoder.int8.json"),
     log:
@@ -26,3 +27,4 @@ rule quantise:
         images=images_of("separability_images"),
     shell:
         "python -m vae quantise --dataset {input.dataset} {params.images} --threads {threads} --log {log} {params.models}"
+        " && date +%s%N > {output.done}"

@@ -2,12 +2,7 @@
 rule rank:
     input:
         config="results/config.yaml",
-        metrics=of_all("metrics.json"),
-        provenance=of_all("provenance.json"),
-        exports=of_all("export.json"),
-        projections=of_all("projection.json"),
-        likelihoods=of_all("likelihood.json"),
-        samples=of_all("samples.json"),
+        jobs=all_done("train", "export", "project", "likelihood", "sample"),
         references=REFERENCES,
         code=code("vae/ranking", "vae/linear", "vae/grid"),
     output:

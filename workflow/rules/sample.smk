@@ -1,12 +1,13 @@
 # decoder.onnx → samples.json, the Fréchet distance of draws from the prior to test images
 rule sample:
     input:
-        decoder=of_job("decoder.onnx"),
+        exported=done("export"),
         classifier="results/references/classifier.npz",
         dataset="results/data/dataset.npz",
         facts="results/data/dataset.json",
         code=code("export/runtime", "vae/frechet", "vae/grid", "vae/data"),
     output:
+        done=done("sample"),
         numbers=of_job("samples.json"),
     log:
         f"results/logs/sample/{JOB}.log",
@@ -23,4 +24,4 @@ rule sample:
         samples=config["evaluation"]["prior_samples"],
     shell:
         "python -m vae sample --dataset {input.dataset} --classifier {input.classifier} --samples {params.samples}"
-        " --threads {threads} --log {log} {params.models}"
+        " --threads {threads} --log {log} {params.models} && date +%s%N > {output.done}"

@@ -20,6 +20,7 @@ rule train:
             "vae/checkpoint",
         ),
     output:
+        done=done("train"),
         weights=of_job("weights.safetensors"),
         metrics=of_job("metrics.json"),
         history=of_job("history.csv"),
@@ -40,4 +41,4 @@ rule train:
         config=as_json("networks", "objective", "training", "device"),
     shell:
         "python -m vae train --config {params.config:q} --dataset {input.dataset} --threads {threads} --log {log}"
-        " {params.models}"
+        " {params.models} && date +%s%N > {output.done}"
