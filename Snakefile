@@ -37,6 +37,14 @@ onstart:
     files.write_json(HOLDER, this_process())
 
 
+# Every model, without the report. `--batch models=1/4 models` is a quarter of them, and of the memory that Snakemake takes.
+rule models:
+    input:
+        # Of every stage: that of a job which failed is gone, whatever later stages had made of its models before.
+        all_done(*STAGES),
+        lost,
+
+
 rule all:
     default_target: True
     input:
@@ -48,11 +56,4 @@ rule all:
         "results/claims.html",
         "results/leaderboard.html",
         expand("results/figures/{figure}.{format}", figure=FIGURES, format=["png", "pdf"]),
-        all_done("quantise"),
-        lost,
-
-
-# Every model, without the report. `--batch models=1/4 models` is a quarter of them, and of the memory that Snakemake takes.
-rule models:
-    input:
-        all_done(*STAGES),
+        rules.models.input,

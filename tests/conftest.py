@@ -19,9 +19,14 @@ from vae.training import Recipe
 
 ROOT = Path(__file__).parent.parent
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": PATH}
 SAMPLE = Path(__file__).parent / "mnist"
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=4, help="how often the soak test kills a study")
 
 
 def write_idx(path, images):
@@ -131,13 +136,17 @@ def colour(tmp_path_factory):
 
 def snakemake(*arguments, cwd, ok=True):
     """Run Snakemake; returns all it printed."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": PATH}
     command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert (done.returncode == 0) == ok, done.stdout
     return done.stdout
+
+
+def errors(printed):
+    assert "Traceback" not in printed
+    return [line for line in printed.splitlines() if line.startswith("vae: ERROR")]
 
 
 def overlay(folder, change):

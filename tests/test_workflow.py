@@ -7,7 +7,7 @@ import subprocess
 
 import pandas as pd
 import pytest
-from conftest import away, overlay, snakemake
+from conftest import away, errors, overlay, snakemake
 
 MODEL_STAGES = {"train", "likelihood", "export", "latents", "project", "sample", "quantise"}
 LABELS = [
@@ -200,11 +200,6 @@ def test_a_wrong_config_is_refused_in_one_line_before_any_job(checkout, tmp_path
     printed = snakemake("--cores", 2, *overlay(tmp_path, change), cwd=checkout, ok=False).splitlines()
     assert printed[-1].startswith(message)
     assert len(printed) <= 2  # Snakemake itself says that the config is extended by another file
-
-
-def errors(printed):
-    assert "Traceback" not in printed
-    return [line for line in printed.splitlines() if line.startswith("vae: ERROR")]
 
 
 def test_a_corrupt_dataset_stops_the_study_with_one_line(checkout, tmp_path):

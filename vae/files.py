@@ -6,7 +6,7 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from time import time
@@ -31,9 +31,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     for left in path.parent.glob(f".{escape(path.stem)}.*{escape(path.suffix)}"):
-        # Of a process that was killed: one that writes does so more often.
-        if time() - left.stat().st_mtime > 3600:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            # Of a process that was killed: one that still writes does so more often.
+            if time() - left.stat().st_mtime > 3600:
+                left.unlink()
     try:
         yield partial
         os.replace(partial, path)
