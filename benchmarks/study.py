@@ -4,8 +4,7 @@
 
 Runs the whole study in an empty folder, once for each number of cores, and adds up what the jobs took: training proper
 (the epochs, from each model's provenance), what else training jobs do (starting Python and torch, evaluation, writing),
-and the stages after it. What is left of the cores' time is Snakemake itself and idleness. Then it times dry runs of the
-full study of the paper and of a grid of 10,000 models.
+and the stages after it. What is left of the cores' time is Snakemake itself and idleness.
 """
 
 import argparse
@@ -18,7 +17,6 @@ from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
-import yaml
 
 ROOT = Path(__file__).parent.parent
 STAGES = {
@@ -34,14 +32,6 @@ STAGES = {
     "data and grid": ["data", "study"],
 }
 AFTER = ("export", "latents", "project", "sample", "quantise", "figures")
-MANY = {
-    "grid": {
-        "latent_sizes": list(range(2, 42, 2)),
-        "encoders": [f"{family}{depth}" for family in ("DNN", "CNN") for depth in range(1, 6)],
-        "decoders": [f"{family}{depth}" for family in ("DNN", "CNN") for depth in range(1, 6)],
-    },
-    "training": {"seeds": [0, 1, 2, 3, 4]},
-}
 
 
 def snakemake(folder: Path, *arguments: object) -> float:
@@ -89,14 +79,6 @@ def main(arguments: list[str] | None = None) -> None:
             for name, seconds in parts.items():
                 print(f"  {name:<42} {seconds:7.0f} core-seconds {seconds / wall / cores:5.0%}")
             print(f"  {', '.join(AFTER)} together: {after:.0%}", flush=True)
-        (Path(scratch) / "many.yaml").write_text(yaml.safe_dump(MANY))
-        for name, overlay in (
-            ("paper.yaml", ROOT / "workflow/studies/paper.yaml"),
-            ("10,000 models", Path(scratch) / "many.yaml"),
-        ):
-            seconds = snakemake(Path(scratch), "--dry-run", "--quiet", "all", "--configfile", overlay)
-            rows.append({"dry_run": name, "wall": seconds})
-            print(f"dry run of {name}: {seconds:.1f} s")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

@@ -29,6 +29,13 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=4, help="how often the soak test kills a study")
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of the same expensive fixture go to the same process, and so do the others of a file."""
+    for item in items:
+        shared = [name for name in ("checkout", "colour") if name in item.fixturenames]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
+
+
 def write_idx(path, images):
     """Write images as IDX, packed where the name says so."""
     raw = b"\0\0\x08" + bytes([images.ndim]) + struct.pack(f">{images.ndim}I", *images.shape) + images.tobytes()
