@@ -1,0 +1,81 @@
+"""What jobs ask of a scheduler: more for larger models, and more than they take."""
+
+import copy
+import re
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+from vae import study
+from vae.budget import BASE, Budget
+from vae.grid import Network, Spec
+from vae.stacking import needed
+
+MNIST = (60000, 28, 28)
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+STAGES = ["train", "likelihood", "export", "latents", "project", "sample", "quantise"]
+
+
+def budget(shape=MNIST, **changes):
+    config = copy.deepcopy(study.complete({}, SCHEMA))
+    for section, change in changes.items():
+        config[section] |= change
+    return Budget(config, shape)
+
+
+def test_memory_has_room_for_the_data_and_the_largest_model():
+    one = budget(grid={"latent_sizes": [2, 50]})
+    need = needed(Spec(50, Network("DNN", 4), Network("CNN", 2)), (28, 28), one.recipe, 12000)
+    data = 60000 * 28 * 28
+    assert one.memory("DNN4", "CNN2", "cpu") >= BASE["cpu"] + (data + need) / 2**20
+    wide = budget(networks={"hidden_units": 4096}).memory("DNN4", "DNN4", "cpu")
+    # Weights, gradients, two moments, a snapshot and a copy of six square layers, and of those to the pixels.
+    assert wide - BASE["cpu"] > 6 * 4 * (6 * 4096**2 + 2 * 784 * 4096) / 2**20
+    assert one.memory("DNN1", "DNN1", "cuda") > one.memory("DNN1", "DNN1", "cpu")
+
+
+def test_time_grows_with_what_there_is_to_compute():
+    one = budget()
+    short, long = budget(training={"epochs": 400}), budget(training={"epochs": 800})
+    twice = [each.minutes("train", "CNN4", "CNN4", 4, "cpu") for each in (short, long)]
+    assert twice[1] / twice[0] == pytest.approx(2, rel=0.1)
+    assert budget(training={"images": None, "epochs": 400}).minutes("train", "CNN4", "CNN4", 4, "cpu") > 4 * twice[0]
+    assert short.minutes("train", "CNN4", "CNN4", 4, "cuda") < twice[0]
+    for stage in STAGES:
+        assert one.minutes(stage, "DNN1", "DNN1", 400, "cpu") > one.minutes(stage, "DNN1", "DNN1", 4, "cpu") >= 10
+    many = budget(evaluation={"likelihood_samples": 5000})
+    assert many.minutes("likelihood", "DNN1", "DNN4", 4, "cpu") > one.minutes("likelihood", "DNN1", "DNN4", 4, "cpu")
+
+
+def test_jobs_of_the_study_of_the_tests_stay_within_what_they_ask_for(checkout):
+    config = study.complete(yaml.safe_load((ROOT / "tests/study.yaml").read_text()), SCHEMA)
+    one = Budget(config, (2000, 28, 28))
+    for stage in STAGES:
+        for file in (checkout / "results/benchmarks" / stage).glob("*.tsv"):
+            used = pd.read_csv(file, sep="\t").iloc[0]
+            pair = file.stem.split("_")
+            # On a cluster, Snakemake itself takes 300 MiB more.
+            assert used["max_rss"] + 300 < one.memory(*pair, "cpu")
+            assert used["s"] < 60 * one.minutes(stage, *pair, 4, "cpu")
+
+
+def test_rules_name_standard_resources_and_no_scheduler():
+    for file in (ROOT / "workflow/rules").glob("*.smk"):
+        for block in re.findall(r"^    resources:\n((?:        .*\n)+)", file.read_text(), re.M):
+            assert set(re.findall(r"^        (\w+)=", block, re.M)) <= {"mem_mb", "runtime", "gpu"}
+    used = "".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
+    assert not re.search(r"slurm|gres|partition|account", used)
+
+
+@pytest.mark.parametrize("name", ["workstation", "gpu", "slurm"])
+def test_every_entry_of_a_profile_has_a_comment(name):
+    text = (ROOT / f"workflow/profiles/{name}/config.yaml").read_text()
+    entries = yaml.safe_load(text)
+    assert entries["retries"] >= 1
+    assert entries["rerun-incomplete"]
+    lines = text.splitlines()
+    for key in entries:
+        (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{key}:"))
+        assert lines[at - 1].startswith("# "), key
