@@ -34,7 +34,7 @@ report: "workflow/report/study.rst"
 
 
 onstart:
-    files.write_json(HOLDER, this_process())
+    files.write_json(HOLDER, {"node": platform.node(), "pid": os.getpid()})
 
 
 # Every model, without the report. `--batch models=1/4 models` is a quarter of them, and of the memory that Snakemake takes.

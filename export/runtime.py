@@ -18,8 +18,8 @@ MANIFESTS = {"encoder.int8.onnx": "encoder.int8.json"} | dict.fromkeys(
 def content(path: Path) -> bytes:
     """The bytes of an exported file; UserError where they are not those that its manifest, if it lies there, says."""
     found, manifest = path.read_bytes(), path.parent / MANIFESTS.get(path.name, "")
-    noted = read_json(manifest).get("sha256", {}) if manifest.is_file() else {}
-    if path.name in noted:
+    noted = read_json(manifest).get("sha256") if manifest.is_file() else None
+    if isinstance(noted, dict) and path.name in noted:
         verify(path, noted[path.name], found)
     return found
 

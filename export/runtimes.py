@@ -137,7 +137,7 @@ class Native(_Torch):
         if not built:
             raise UserError("the C++ encoder is not built here: run `vae native build`")
         file = _there(folder / "encoder.ts")
-        content(file)
+        content(file)  # checked here, for the library takes a path
         try:
             # A process has one: a second build of the same names would end it.
             if not any(built.name in path for path in self._torch.classes.loaded_libraries):

@@ -22,18 +22,24 @@ def budget(shape=MNIST, **changes):
     config = copy.deepcopy(study.complete({}, SCHEMA))
     for section, change in changes.items():
         config[section] |= change
-    return Budget(config, shape)
+    return Budget(config, shape, 10000)
 
 
 def test_memory_has_room_for_the_data_and_the_largest_model():
     one = budget(grid={"latent_sizes": [2, 50]})
     need = needed(Spec(50, Network("DNN", 4), Network("CNN", 2)), (28, 28), one.recipe, 12000)
     data = 60000 * 28 * 28
-    assert one.memory("DNN4", "CNN2", "cpu") >= BASE["cpu"] + (data + need) / 2**20
-    wide = budget(networks={"hidden_units": 4096}).memory("DNN4", "DNN4", "cpu")
+    assert one.memory("train", "DNN4", "CNN2", "cpu") >= BASE["cpu"] + (data + need) / 2**20
+    wide = budget(networks={"hidden_units": 4096}).memory("train", "DNN4", "DNN4", "cpu")
     # Weights, gradients, two moments, a snapshot and a copy of six square layers, and of those to the pixels.
     assert wide - BASE["cpu"] > 6 * 4 * (6 * 4096**2 + 2 * 784 * 4096) / 2**20
-    assert one.memory("DNN1", "DNN1", "cuda") > one.memory("DNN1", "DNN1", "cpu")
+    assert one.memory("train", "DNN1", "DNN1", "cuda") > one.memory("train", "DNN1", "DNN1", "cpu")
+    # All 10,000 test images against each other, as double precision.
+    every = budget(evaluation={"separability_images": None})
+    assert 8 * 10**8 < (every.memory("project", "DNN1", "DNN1", "cpu") - BASE["cpu"]) * 2**20 < 8 * 10**9
+    assert every.memory("train", "DNN1", "DNN1", "cpu") == budget().memory("train", "DNN1", "DNN1", "cpu") < 3000
+    drawn = budget(evaluation={"prior_samples": 10**6}).memory("sample", "DNN1", "DNN1", "cpu")
+    assert drawn - BASE["cpu"] > 5 * 784 * 10**6 / 2**20
 
 
 def test_time_grows_with_what_there_is_to_compute():
@@ -51,13 +57,13 @@ def test_time_grows_with_what_there_is_to_compute():
 
 def test_jobs_of_the_study_of_the_tests_stay_within_what_they_ask_for(checkout):
     config = study.complete(yaml.safe_load((ROOT / "tests/study.yaml").read_text()), SCHEMA)
-    one = Budget(config, (2000, 28, 28))
+    one = Budget(config, (2000, 28, 28), 500)
     for stage in STAGES:
         for file in (checkout / "results/benchmarks" / stage).glob("*.tsv"):
             used = pd.read_csv(file, sep="\t").iloc[0]
             pair = file.stem.split("_")
             # On a cluster, Snakemake itself takes 300 MiB more.
-            assert used["max_rss"] + 300 < one.memory(*pair, "cpu")
+            assert used["max_rss"] + 300 < one.memory(stage, *pair, "cpu")
             assert used["s"] < 60 * one.minutes(stage, *pair, 4, "cpu")
 
 

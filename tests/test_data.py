@@ -69,14 +69,15 @@ def test_bytes_that_are_not_idx_are_refused_or_fit(raw):
 
 def test_a_folder_and_its_headers(folder):
     dataset = data.load({"name": "mine", "path": str(folder)})
-    assert dataset.train_images.shape == data.shape({"name": "mine", "path": str(folder)})
+    extent = (dataset.train_images.shape, len(dataset.test_images))
+    assert extent == data.extent({"name": "mine", "path": str(folder)})
     assert dataset.image_shape == (8, 6)
     assert dataset.test_labels.dtype == np.int64
 
 
 def test_an_npz_in_colour_and_its_headers(tmp_path):
     path = npz(tmp_path)
-    assert data.read(path).image_shape == (3, 32, 32) == data.shape({"name": "mine", "path": str(path)})[1:]
+    assert data.read(path).image_shape == (3, 32, 32) == data.extent({"name": "mine", "path": str(path)})[0][1:]
 
 
 def test_an_npz_is_not_taken_for_a_dataset_known_by_name(tmp_path):
@@ -209,7 +210,7 @@ def known(folder, monkeypatch):
     dataset = data.read(folder)
     digests = tuple(hashlib.sha256(idx(getattr(dataset, part))).hexdigest() for part in data.PARTS)
     sources = {}
-    monkeypatch.setitem(data.KNOWN, "known", data.Known(digests, sources, (20, 8, 6)))
+    monkeypatch.setitem(data.KNOWN, "known", data.Known(digests, sources, (20, 8, 6), 10))
     return sources
 
 
@@ -225,7 +226,7 @@ def test_sources_are_tried_in_order_until_one_has_the_right_bytes(known, folder,
     assert data.load({"name": "known", "path": None}).source == "archive"
     assert data.load({"name": "known", "path": str(folder)}).source == f"folder {folder}"
     assert data.load({"name": "known", "path": str(wrong)}).source == "archive"
-    assert data.shape({"name": "known", "path": None}) == (20, 8, 6)
+    assert data.extent({"name": "known", "path": None}) == ((20, 8, 6), 10)
 
 
 def test_when_every_source_fails_one_line_says_what_was_tried(known, folder, tmp_path_factory):
@@ -242,7 +243,7 @@ def test_when_every_source_fails_one_line_says_what_was_tried(known, folder, tmp
 
 
 def test_an_unknown_name_without_a_path():
-    for look in (data.load, data.shape):
+    for look in (data.load, data.extent):
         with pytest.raises(UserError, match=r"dataset.name: 'mnits' is not known \(mnist, fashion_mnist are\)"):
             look({"name": "mnits", "path": None})
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import safetensors
 import safetensors.torch
+import yaml
 from conftest import ENVIRONMENT, away, errors, overlay, snakemake
 
 from vae.cli import main
@@ -187,6 +188,23 @@ def test_after_a_kill_the_next_run_ends_whole_and_no_file_was_ever_half_written(
     assert "Nothing to be done" in snakemake(*one(study), cwd=study)
 
 
+def test_what_a_job_writes_that_outlives_its_snakemake_is_not_taken_for_that_of_another_config(study, tmp_path):
+    """Snakemake is killed, its job goes on to the end, and then the config is changed."""
+    (study / MODEL / "weights.safetensors").unlink()
+    running = Running(study, *one(study))
+    job = running.job("train")
+    running.process.kill()
+    running.end()
+    psutil.wait_procs([job], timeout=60)
+    assert (study / MODEL / "weights.safetensors").exists()
+    changed = yaml.safe_load((study / "change.yaml").read_text())
+    changed["training"]["learning_rate"] = 0.01
+    arguments = ["--cores", 2, *overlay(study, changed), "--", *TARGETS]
+    snakemake(*arguments, cwd=study)
+    trained = json.loads((study / MODEL / "provenance.json").read_text())["config"]["training"]
+    assert trained["learning_rate"] == 0.01
+
+
 def test_a_second_snakemake_in_the_same_folder_is_refused_and_harms_nothing(study, finished):
     (study / MODEL / "weights.safetensors").unlink()
     running = Running(study, *one(study))
@@ -288,6 +306,25 @@ def test_numbers_that_are_none_or_of_another_version_are_refused_by_name(file, o
     assert line.startswith(f"vae: ERROR: {model / file}: ")
     assert message in line
     assert not table.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": {"learning_rate": 0.5}}, "trained with another training.learning_rate than the study's; delete it"),
+        ({"dataset": {"sha256": "0"}}, "trained on other data than the models before it; delete it and run again"),
+    ],
+)
+def test_a_model_of_another_config_or_other_data_is_not_ranked_with_the_others(change, message, stages, capsys):
+    root, model, run = stages
+    found = json.loads((model / "provenance.json").read_text())
+    found["config"]["training"] |= change.get("config", {})
+    found["dataset"] |= change.get("dataset", {})
+    (model / "provenance.json").write_text(json.dumps(found))
+    given = ["--config", root / "config.yaml", "--models", root / "models", "--references", root / "references"]
+    assert run("rank", *given, "--table", root / "new.csv", "--counts", root / "counts.csv") == 2
+    assert f"{model}/provenance.json: {message}" in capsys.readouterr().err
+    assert not (root / "new.csv").exists()
 
 
 def test_a_dataset_that_was_truncated_after_the_study_is_refused_and_the_results_stay(study, finished):

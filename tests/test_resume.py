@@ -97,6 +97,38 @@ def test_a_stack_that_is_resumed_ends_where_it_would_have(optimizer, images, rec
     assert all(same(*pair) for pair in zip(whole, resumed, strict=True))
 
 
+def test_a_stack_whose_models_were_kept_at_different_epochs_starts_over(images, recipe, tmp_path):
+    recipe, members = of(recipe), [(Spec.parse(f"L{size}_CNN1_DNN1"), 0) for size in (2, 5)]
+    whole = stacking.train_together(members, images[:250], recipe, CPU)
+    kept = {member: Progress(tmp_path / str(member[0]), {}) for member in members}
+    for member, epochs in zip(members, (1, 2), strict=True):
+        training.train(*member, images[:250], of(recipe, epochs=epochs), CPU, kept[member])
+    again = stacking.train_together(members, images[:250], recipe, CPU, kept)
+    assert all(same(*pair) for pair in zip(whole, again, strict=True))
+
+
+def test_out_of_memory_between_two_models_of_an_epoch_leaves_no_model_short(images, recipe, tmp_path, monkeypatch):
+    """The second of them is an epoch behind, and they are trained apart."""
+
+    class Full(Progress):
+        def save(self, saved):
+            if len(saved.history) == 2 and not self.path.with_suffix(".full").exists():
+                self.path.with_suffix(".full").touch()
+                raise torch.OutOfMemoryError
+            super().save(saved)
+
+    recipe, members = of(recipe), [(Spec.parse(f"L{size}_DNN1_DNN1"), 0) for size in (2, 5)]
+    kept = {members[0]: Progress(tmp_path / "0", {}), members[1]: Full(tmp_path / "1", {})}
+    original, gpu = stacking.train_together, torch.device("cuda")
+    monkeypatch.setattr(stacking, "free_memory", lambda _: 10**9)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(
+        stacking, "train_together", lambda chosen, *others: original(chosen, images[:250], recipe, CPU, kept)
+    )
+    trained = list(stacking.train_all(members, images[:250], recipe, gpu, None, kept))
+    assert [len(one.history) for one in trained] == [4, 4]
+
+
 def test_models_that_were_interrupted_at_different_epochs_are_trained_apart(images, recipe, tmp_path, monkeypatch):
     """As by a kill while the states of a stack are being written."""
     recipe, stacks, original = of(recipe), [], stacking.train_together

@@ -25,22 +25,29 @@ START, PER_MODEL = 10, 0.25
 
 
 class Budget:
-    """The jobs of a study: of its whole config, and training images of shape `(N, H, W)` or `(N, C, H, W)`."""
+    """The jobs of a study, of its whole config; with training images of shape `(N, H, W)` or `(N, C, H, W)`."""
 
-    def __init__(self, config: dict, shape: tuple[int, ...]):
-        self.config, self.shape, self.recipe = config, shape, Recipe.of(config, config["dataset"]["binarise"])
+    def __init__(self, config: dict, shape: tuple[int, ...], test_images: int):
+        self.config, self.shape, self.test_images = config, shape, test_images
+        self.recipe = Recipe.of(config, config["dataset"]["binarise"])
         self.pair = cache(self._pair)  # all stages ask for each
 
-    def memory(self, encoder: str, decoder: str, device: str) -> int:
-        """MiB of host memory of a job of any stage on models of this pair, on `cpu` or `cuda`."""
-        # Silhouette and mutual information compare images with images.
-        compared = self.config["evaluation"]["separability_images"] or self.shape[0]
-        return BASE[device] + (3 * prod(self.shape) + self.pair(encoder, decoder)[0] + 3 * 8 * compared**2) // 2**20
+    def memory(self, stage: str, encoder: str, decoder: str, device: str) -> int:
+        """MiB of host memory of a job of a stage on models of this pair, on `cpu` or `cuda`."""
+        evaluation, pixels = self.config["evaluation"], prod(self.shape[1:])
+        own = {
+            # Silhouette and mutual information compare images with images.
+            "project": 5 * 8 * (evaluation["separability_images"] or self.test_images) ** 2,
+            # Draws from the prior as they are decoded, and as images.
+            "sample": 3 * 4 * evaluation["prior_samples"] * pixels,
+        }.get(stage, 0)
+        data = 3 * (self.shape[0] + self.test_images) * pixels
+        return BASE[device] + (data + self.pair(encoder, decoder)[0] + own) // 2**20
 
     def minutes(self, stage: str, encoder: str, decoder: str, models: int, device: str) -> int:
         """Minutes of a job of a stage on that many models of this pair."""
         training, evaluation = self.config["training"], self.config["evaluation"]
-        bounded = evaluation["likelihood_images"] or self.shape[0]
+        bounded = evaluation["likelihood_images"] or self.test_images
         # How many images pass forward through encoder and decoder; a step of training is three passes.
         passes = {
             "train": (3 * training["epochs"] * (training["images"] or self.shape[0]),) * 2,

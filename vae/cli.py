@@ -322,6 +322,7 @@ def run_rank(args: argparse.Namespace) -> None:
 
     config = read_config(args.config)
     specs, seeds = expand(config["grid"]), config["training"]["seeds"]
+    ranking.check(args.models, specs, seeds, config)
     rows = ranking.table(args.models, args.references, specs, seeds, config["evaluation"])
     write_text(args.table, rows.to_csv(index=False))
     write_text(args.counts, ranking.counts(ranking.by_architecture(rows), 1 / 4).to_csv(index=False))

@@ -147,13 +147,15 @@ def _load(name: str, path: str | None) -> Dataset:
     return read(path, name)
 
 
-def shape(config: dict) -> tuple[int, ...]:
-    """`(N, H, W)` or `(N, C, H, W)` of the training images that `config` asks for.
+def extent(config: dict) -> tuple[tuple[int, ...], int]:
+    """The shape of the training images that `config` asks for, `(N, H, W)` or `(N, C, H, W)`; how many test images.
 
     Nothing is fetched; data of one's own is read.
     """
-    known = KNOWN.get(config["name"])
-    return known.shape if known else load(config).train_images.shape
+    if known := KNOWN.get(config["name"]):
+        return known.shape, known.test_images
+    found = load(config)
+    return found.train_images.shape, len(found.test_images)
 
 
 def read(path: str | Path, name: str = "own") -> Dataset:
@@ -285,6 +287,7 @@ class Known:
     sha256: tuple[str, ...]
     sources: dict[str, Callable[[Path], Path]]
     shape: tuple[int, ...] = (60000, 28, 28)
+    test_images: int = 10000
 
 
 def _load_known(name: str, path: str | None) -> Dataset:

@@ -40,6 +40,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     except OSError as error:
         # A write that the system refuses (a full disk, a quota) does not say which file it was for.
+        if error.filename not in (None, str(partial), partial):
+            raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         partial.unlink(missing_ok=True)

@@ -46,9 +46,9 @@ def write(path: str | Path, numbers: dict, command: str | None = None) -> None:
 def read(path: str | Path) -> dict:
     """What `write` wrote; UserError where the file is missing, unsound, or of another version of the package."""
     found = read_json(path)
-    made = found.get("provenance", {})
-    if made.get("format") != FORMAT:
-        version = made.get("package", "another version")
+    made = found.get("provenance")
+    if not isinstance(made, dict) or made.get("format") != FORMAT:
+        version = made.get("package") if isinstance(made, dict) else "another version"
         raise UserError(
             f"{path}: written by {version} of this package, in a format that version {__version__} does not read;"
             " move the results folder away, or delete it, and run again"

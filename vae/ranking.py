@@ -30,6 +30,28 @@ def table(models: Path, references: Path, specs: list[Spec], seeds: list[int], e
     return rows
 
 
+def check(models: Path, specs: list[Spec], seeds: list[int], config: dict) -> None:
+    """Raise UserError where a model was trained by another config than the study's, or on other data than the others.
+
+    A job that outlives its Snakemake may leave such a model, when the config is changed meanwhile.
+    """
+    wanted = {"networks": config["networks"], "objective": config["objective"], "training": dict(config["training"])}
+    del wanted["training"]["seeds"]
+    data = None
+    for path in (folder(models, spec, seed) / "provenance.json" for spec in specs for seed in seeds):
+        found = provenance.read(path)
+        data = data or found["dataset"]
+        other = [
+            f"{section}.{key}"
+            for section, values in wanted.items()
+            for key, value in values.items()
+            if found["config"][section].get(key) != value
+        ]
+        if other or found["dataset"] != data:
+            what = f"with another {other[0]} than the study's" if other else "on other data than the models before it"
+            raise UserError(f"{path}: trained {what}; delete it and run again")
+
+
 class References:
     """What the stages `pixels`, `untrained` and `classifier` have measured, as columns of the table."""
 

@@ -95,9 +95,11 @@ def _train_pair(
         if not done:
             if size == 1:
                 raise UserError(f"{waiting[0][0]}: out of memory; lower training.batch_size or networks")
-            size //= 2
-            log.warning("out of memory; going on with %d models at once", size)
+            log.warning("out of memory; going on with %d models at once", size // 2)
             torch.cuda.empty_cache()
+            # Some may have been kept after an epoch that others have not finished.
+            yield from train_all(waiting, images, recipe, device, size // 2 * need, progress)
+            return
         yield from done
         waiting = waiting[len(done) :]
 
@@ -268,7 +270,7 @@ def train_together(
 ) -> list[Trained]:
     """Train models of one encoder and decoder at once; each comes out as `train` would leave it, up to rounding.
 
-    Those that go on from `progress` have finished the same number of epochs, and none of them all.
+    They go on from `progress` where all have finished the same number of epochs there, and none has diverged.
     """
     images, training = images.to(device), recipe.training
     runs = [Run(spec, seed, device) for spec, seed in members]
@@ -279,7 +281,7 @@ def train_together(
     order = torch.zeros(len(runs), len(images), dtype=torch.long, device=device)
     kept = [(progress or {}).get(member) for member in members]
     saved = [one and one.load() for one in kept]
-    if all(saved):
+    if all(saved) and {(len(one.history), one.status) for one in saved} == {(len(saved[0].history), "ok")}:
         stack.resume(saved)
         for run, one in zip(runs, saved, strict=True):
             run.resume(one)

@@ -6,6 +6,7 @@ import platform
 import shlex
 import shutil
 import sys
+from base64 import urlsafe_b64decode
 from glob import escape, glob
 from importlib.util import find_spec
 from itertools import islice
@@ -35,36 +36,42 @@ def checked_study():
             from vae import data
             from vae.budget import Budget
 
-            shape = data.shape(complete["dataset"])
+            shape, test_images = data.extent(complete["dataset"])
             study.check(complete, shape[1:])
-            budget = Budget(complete, shape)
+            budget = Budget(complete, shape, test_images)
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.
         sys.exit(f"vae: ERROR: {error}")
     return complete, budget
 
 
-def this_process():
-    """What no other process of any machine that shares this folder is."""
-    return [platform.node(), os.getpid(), psutil.Process().create_time()]
-
-
 def clear_after_a_kill():
     """Take away the locks of a Snakemake that was killed on this machine, which would stand in the way of the next.
 
-    Its marks of incomplete files go too: they are whole or absent here, and a job lacking one runs again.
+    What its jobs have written goes with its marks of incomplete files: they may have gone on, under another config.
     """
     if not HOLDER.exists():
         return
-    node, pid, created = json.loads(HOLDER.read_text())
-    alive = psutil.pid_exists(pid) and psutil.Process(pid).create_time() == created
-    if node == platform.node() and not alive:
-        shutil.rmtree(".snakemake/locks")
-        shutil.rmtree(".snakemake/incomplete", ignore_errors=True)
+    holder = json.loads(HOLDER.read_text())
+    if holder["node"] == platform.node() and not is_snakemake(holder["pid"]):
+        for mark in [path for path in INCOMPLETE.rglob("*") if path.is_file()]:
+            # Named by the file in base64; parts of a long name are folders that begin with @.
+            name = "".join(part.removeprefix("@") for part in mark.relative_to(INCOMPLETE).parts)
+            Path(urlsafe_b64decode(name).decode()).unlink(missing_ok=True)
+        shutil.rmtree(INCOMPLETE, ignore_errors=True)
+        shutil.rmtree(HOLDER.parent, ignore_errors=True)
 
 
-# Who holds Snakemake's locks, as noted when a run starts.
-HOLDER = Path(".snakemake/locks/holder.json")
+def is_snakemake(pid):
+    """Whether there is a process of this number that is Snakemake."""
+    try:
+        return "snakemake" in " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+# Who holds Snakemake's locks, as noted when a run starts; and Snakemake's marks of files that a job has not finished.
+HOLDER, INCOMPLETE = Path(".snakemake/locks/holder.json"), Path(".snakemake/incomplete")
 config, BUDGET = checked_study()
 if workflow.is_main_process:
     clear_after_a_kill()
@@ -165,7 +172,7 @@ def memory(stage):
 
     def ask(wildcards, attempt):
         pair = wildcards.encoder, wildcards.decoder
-        return attempt * (BUDGET.memory(*pair, device_of(stage)) if BUDGET else 4000)
+        return attempt * (BUDGET.memory(stage, *pair, device_of(stage)) if BUDGET else 6000)
 
     return ask
 
