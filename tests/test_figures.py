@@ -127,6 +127,16 @@ def test_the_atlas_shows_the_share_that_collapsed_and_the_theory(study):
     plt.close(page)
 
 
+def test_every_figure_says_how_many_architectures_diverged(study):
+    sound = study.rows[study.rows["status"] == "ok"]
+    whole = replace(study, rows=sound, labels=ranking.by_architecture(sound))
+    for name in ("kld_ranked", "effect_sizes", "top_quartile_counts"):
+        for told, expected in ((study, ["1 of 100 architectures\ndiverged and are left out"]), (whole, [])):
+            for page in figures.FIGURES[name](told):
+                assert [text.get_text() for text in page.texts if "diverged" in text.get_text()] == expected
+                plt.close(page)
+
+
 def test_effects_are_drawn_where_they_are_found(study):
     found = effects.fit(study.rows)
     (page,) = figures.FIGURES["effect_sizes"](study)

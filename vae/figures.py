@@ -94,8 +94,8 @@ def figure(draw: Callable[[Study], list[Figure]]) -> Callable[[Study], list[Figu
             return [_nothing(f"{draw.__name__}: every model diverged, there is nothing to draw")]
         pages = draw(study)
         for page in pages if diverged.any() else []:
-            left_out = f"{diverged.sum()} of {len(diverged)} architectures diverged and are left out"
-            page.text(0.995, 0.002, left_out, ha="right", va="bottom", fontsize="small", color="0.4")
+            left_out = f"{diverged.sum()} of {len(diverged)} architectures\ndiverged and are left out"
+            page.text(0.005, 0.002, left_out, va="bottom", fontsize="small", color="0.4")
         return pages
 
     FIGURES[draw.__name__] = draw_if_any
