@@ -57,7 +57,9 @@ def clear_after_a_kill():
         for mark in [path for path in INCOMPLETE.rglob("*") if path.is_file()]:
             # Named by the file in base64; parts of a long name are folders that begin with @.
             name = "".join(part.removeprefix("@") for part in mark.relative_to(INCOMPLETE).parts)
-            Path(urlsafe_b64decode(name).decode()).unlink(missing_ok=True)
+            path = Path(urlsafe_b64decode(name).decode())
+            if path.resolve().is_relative_to(Path("results").resolve()):
+                path.unlink(missing_ok=True)
         shutil.rmtree(INCOMPLETE, ignore_errors=True)
         shutil.rmtree(HOLDER.parent, ignore_errors=True)
 
