@@ -53,7 +53,12 @@ def clear_after_a_kill():
     if not HOLDER.exists():
         return
     holder = json.loads(HOLDER.read_text())
-    if holder["node"] == platform.node() and not is_snakemake(holder["pid"]):
+    if holder["node"] != platform.node():
+        return
+    if is_snakemake(holder["pid"]):
+        # Snakemake may say first that there are incomplete files, and advise to make them again.
+        print(f"vae: WARNING: another snakemake, process {holder['pid']}, is at work in this folder", file=sys.stderr)
+    else:
         for mark in [path for path in INCOMPLETE.rglob("*") if path.is_file()]:
             # Named by the file in base64; parts of a long name are folders that begin with @.
             name = "".join(part.removeprefix("@") for part in mark.relative_to(INCOMPLETE).parts)
@@ -65,9 +70,9 @@ def clear_after_a_kill():
 
 
 def is_snakemake(pid):
-    """Whether there is a process of this number that is Snakemake."""
+    """Whether there is another process, of this number, that is Snakemake."""
     try:
-        return "snakemake" in " ".join(psutil.Process(pid).cmdline())
+        return pid != os.getpid() and "snakemake" in " ".join(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
         return False
 
