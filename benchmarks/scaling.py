@@ -43,13 +43,13 @@ def study(models: int) -> dict:
     return {"grid": {"latent_sizes": grid["latent_sizes"], **sides}, "training": {"seeds": SEEDS}}
 
 
-def dry_run(config: dict, *arguments: str) -> dict:
+def dry_run(config: dict) -> dict:
     """Time in seconds, peak memory in MiB and number of jobs of a dry run in an empty folder."""
     with tempfile.TemporaryDirectory() as scratch:
         overlay = Path(scratch) / "study.yaml"
         overlay.write_text(yaml.safe_dump(config))
         snakefile = ["--snakefile", ROOT / "Snakefile", "--directory", scratch, "--configfile", overlay]
-        command = [sys.executable, "-m", "snakemake", *snakefile, "--dry-run", "--quiet", "rules", *arguments]
+        command = [sys.executable, "-m", "snakemake", *snakefile, "--dry-run", "--quiet", "rules"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         start = perf_counter()
         done = subprocess.run(
