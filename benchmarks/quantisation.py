@@ -2,9 +2,9 @@
 
     python benchmarks/quantisation.py [--json FILE]
 
-Weights of 7 bits are what `export.quantise` writes. The encoders are untrained, of latent size 32, and encode the tests'
-sample of MNIST five times over, on one thread; each speed is the median of seven alternating runs. The error is the root mean
-squared one of the means over their spread.
+Weights of 7 bits are what `export.quantise` writes. The encoders are untrained, of latent size 32, and encode the
+tests' sample of MNIST five times over, on one thread; each speed is the median of seven alternating runs. The error is
+the root mean squared one of the means over their spread.
 """
 
 import argparse
@@ -71,8 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for name in MODELS:
         rows.append(measure(name, images))
-        error = rows[-1]["error"]
-        print(f"{name}: {rows[-1]['speed_ratio']:.2f} times the speed; error {error[7]:.3f}, with 8 bits {error[8]:.3f}")
+        ratio, error = rows[-1]["speed_ratio"], rows[-1]["error"]
+        print(f"{name}: {ratio:.2f} times the speed; error {error[7]:.3f}, with 8 bits {error[8]:.3f}")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 
