@@ -1,59 +1,63 @@
 # The study of VAE architectures, from the config to the report.
 #
-#   config ─► dataset ─► train ─► export ─► latents ─► project ─► rank ─► claims, figures ─► report
-#                  │       │         ├──────► sample ────────────┤
-#                  │       │         └──────► quantise           │
-#                  │       └────────────► likelihood ────────────┤
-#                  └────────────────────► references ────────────┘
+#   config ─► dataset ─► train ─► export ─► latents ─► measure_codes ─► tables ─► claims, figures ─► pages, report
+#                  │       │         ├──────► measure_samples ────────────┤
+#                  │       │         └──────► quantise                    │
+#                  │       └────────────► likelihood ─────────────────────┤
+#                  └────────────────────► baselines ──────────────────────┘
+#
+# vae/catalogue.py says what each stage reads and writes.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+# The checkout: the directory of this file, also where another workflow imports it as a module.
+CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
 
-configfile: f"{workflow.basedir}/config.yaml"
+
+configfile: CHECKOUT / "config.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/study.smk"
-include: "workflow/rules/references.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/check.smk"
+include: "workflow/rules/pixels.smk"
+include: "workflow/rules/untrained.smk"
+include: "workflow/rules/classifier.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/likelihood.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/latents.smk"
-include: "workflow/rules/project.smk"
-include: "workflow/rules/sample.smk"
+include: "workflow/rules/measure_codes.smk"
+include: "workflow/rules/measure_samples.smk"
 include: "workflow/rules/quantise.smk"
-include: "workflow/rules/rank.smk"
+include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
-include: "workflow/rules/figures.smk"
-include: "workflow/rules/report.smk"
+include: "workflow/rules/figure.smk"
+include: "workflow/rules/page.smk"
+include: "workflow/rules/leaderboard.smk"
 
 
 report: "workflow/report/study.rst"
-
-
-onstart:
-    files.write_json(HOLDER, {"node": platform.node(), "pid": os.getpid()})
 
 
 # Every model, without the report. `--batch models=1/4 models` is a quarter of them, and of the memory that Snakemake takes.
 rule models:
     input:
         # Of every stage: that of a job which failed is gone, whatever later stages had made of its models before.
-        all_done(*STAGES),
-        lost,
+        jobs.all_done(*MODEL_STAGES),
+        jobs.lost,
 
 
 rule all:
     default_target: True
     input:
-        "results/config.yaml",
-        "results/tables/models.csv",
-        "results/tables/counts.csv",
-        "results/tables/claims.csv",
-        "results/tables/effects.csv",
-        "results/claims.html",
-        "results/leaderboard.html",
-        expand("results/figures/{figure}.{format}", figure=FIGURES, format=["png", "pdf"]),
+        jobs.writes("check").values(),
+        jobs.writes("tables").values(),
+        jobs.writes("claims").values(),
+        jobs.writes("page").values(),
+        jobs.writes("leaderboard").values(),
+        expand(jobs.writes("figure").values(), figure=FIGURES),
         rules.models.input,

@@ -31,10 +31,13 @@ from training import matrix_limit
 
 from export import Encoder, native, quantise
 from export.graphs import export
-from vae import checkpoint, training
-from vae.flops import flops
 from vae.grid import parse_folder
-from vae.networks import VAE, Widths, as_inputs
+from vae.models.flops import flops
+from vae.models.vae import VAE, as_inputs
+from vae.models.widths import Widths
+from vae.training import checkpoint, loop
+from vae.training.objective import Objective
+from vae.training.recipe import Recipe, Training
 
 MODELS = ("DNN1", "CNN1", "CNN3")
 WIDTHS = Widths(hidden_units=512, base_channels=32)
@@ -80,10 +83,10 @@ def seconds_of(run: Callable[[], object]) -> float:
 
 def trained(folder: Path, images: np.ndarray) -> None:
     """The folder of a model as a study leaves it, trained for one batch."""
-    objective = training.Objective("bernoulli", 0.1, 1.0, "sum")
-    recipe = training.Recipe(WIDTHS, objective, training.Training("adam", 0.001, 128, 1, None))
+    objective = Objective("bernoulli", 0.1, 1.0, "sum")
+    recipe = Recipe(WIDTHS, objective, Training("adam", 0.001, 128, 1, None))
     spec, seed = parse_folder(folder)
-    found = training.train(spec, seed, torch.from_numpy(images[:128]), recipe, torch.device("cpu"))
+    found = loop.train(spec, seed, torch.from_numpy(images[:128]), recipe, torch.device("cpu"))
     facts = {"image_shape": [28, 28], "name": "random", "sha256": ""}
     checkpoint.save(folder, found, {"status": found.status}, recipe, facts)
     export(folder, found.model.eval(), images[:100], {"label": str(spec)}, check=True)

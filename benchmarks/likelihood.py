@@ -18,11 +18,14 @@ from time import perf_counter
 
 import torch
 
-from vae import data, likelihood
+from vae import seeds
+from vae.data import dataset, readers, source
 from vae.grid import Spec
-from vae.networks import Widths, as_inputs, build
-from vae.objective import Objective
-from vae.training import Run, terms
+from vae.measures import likelihood
+from vae.models.vae import as_inputs, build
+from vae.models.widths import Widths
+from vae.training.loop import Run, terms
+from vae.training.objective import Objective
 
 SPEC = Spec.parse("L50_DNN2_DNN2")
 WIDTHS = Widths(hidden_units=200, base_channels=1)
@@ -50,10 +53,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the curve to this file too")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    found = data.read(args.dataset) if args.dataset else data.load({"name": "mnist", "path": None})
+    found = readers.read(args.dataset) if args.dataset else source.load({"name": "mnist", "path": None})
     images = torch.tensor(found.train_images)
-    test = torch.from_numpy(data.binarise(found.test_images, 0))
-    few = test[data.draw(len(test), 500)]
+    test = torch.from_numpy(dataset.binarise(found.test_images, seeds.of_study("test_pixels")))
+    few = test[seeds.draw(len(test), 500)]
     run, curve, trained, epochs = Run(SPEC, 0, torch.device("cpu")), [], 0.0, 0
     model = build(SPEC, tuple(images.shape[1:]), WIDTHS, run.weights_seed)
     optimizer = torch.optim.Adam(model.parameters(), eps=1e-4, fused=True)

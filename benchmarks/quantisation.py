@@ -19,10 +19,11 @@ import torch
 
 from export import Encoder, quantise
 from export.graphs import export
-from vae import data
+from vae.data import readers
 from vae.files import write_json
 from vae.grid import Spec
-from vae.networks import Widths, build
+from vae.models.vae import build
+from vae.models.widths import Widths
 
 MODELS = ("DNN1", "CNN1", "CNN3")
 WIDTHS = Widths(hidden_units=512, base_channels=32)
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the table to this file too")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    images = np.array(data.read(SAMPLE).train_images)
+    images = np.array(readers.read(SAMPLE).train_images)
     rows = []
     for name in MODELS:
         rows.append(measure(name, images))

@@ -18,20 +18,17 @@ from time import perf_counter
 
 import pandas as pd
 
+from vae.catalogue import STAGES
+
 ROOT = Path(__file__).parent.parent
-STAGES = {
-    "references": ["references"],
-    "likelihood": ["likelihood"],
-    "export": ["export"],
-    "latents": ["latents"],
-    "project": ["project"],
-    "sample": ["sample"],
-    "quantise": ["quantise"],
-    "figures": ["figures"],
-    "table and pages": ["rank", "claims", "page", "leaderboard"],
-    "data and grid": ["data", "study"],
+# What stages are counted together; the others by themselves.
+TOGETHER = {
+    "baselines": ("pixels", "untrained", "classifier"),
+    "tables and pages": ("tables", "claims", "page", "leaderboard"),
+    "dataset and grid": ("dataset", "check"),
 }
-AFTER = ("export", "latents", "project", "sample", "quantise", "figures")
+ALONE = [name for name in STAGES if name != "train" and not any(name in names for names in TOGETHER.values())]
+AFTER = [name for name in ALONE if name != "likelihood"]
 
 
 def snakemake(folder: Path, *arguments: object) -> float:
@@ -54,7 +51,7 @@ def breakdown(results: Path, wall: float, cores: int) -> dict[str, float]:
     models = (results / "models").glob("*/*/provenance.json")
     training = sum(json.loads(file.read_text())["seconds"] for file in models)
     parts = {"training": training, "start-up and evaluation of training jobs": jobs("train") - training}
-    parts |= {name: jobs(*stages) for name, stages in STAGES.items()}
+    parts |= {name: jobs(name) for name in ALONE} | {name: jobs(*stages) for name, stages in TOGETHER.items()}
     return parts | {"Snakemake and idle": wall * cores - sum(parts.values())}
 
 

@@ -7,7 +7,7 @@ objective) on the same number of images, alternately, each in a process of its o
 compared; the package trains as a job of the workflow does. With `--together`, by default 20 on a GPU, it trains that
 many seeds at once, and its rate is that of all of them. The limit is the rate of a large matrix product at the same
 precision, measured in the same run, over the FLOPs of a training step: three times those of a forward pass (the pass,
-and one product each for the gradients of inputs and of weights), which `vae.flops` counts.
+and one product each for the gradients of inputs and of weights), which `vae.models.flops` counts.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -32,15 +31,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from vae.data import readers
+from vae.grid import Network, Spec
+from vae.models.flops import flops
+from vae.models.vae import build
+from vae.models.widths import Widths
+from vae.training import devices, loop, schedule
+from vae.training.objective import Objective
+from vae.training.recipe import Recipe, Training
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # the package of this checkout, installed or not
-
-from vae import data, device, stacking, training  # noqa: E402
-from vae.flops import flops  # noqa: E402
-from vae.grid import Network, Spec  # noqa: E402
-from vae.networks import Widths, build  # noqa: E402
-from vae.objective import Objective  # noqa: E402
-
 SAMPLE = ROOT / "tests" / "mnist"
 MODELS = ("DNN1_DNN1", "DNN3_DNN3", "CNN1_CNN1", "CNN3_CNN3")
 LATENT_SIZE, BATCH, REPEATS = 98, 128, 5
@@ -115,18 +115,18 @@ def ours(label: str, root: Path, on: str, threads: int, together: int, precision
     """One epoch as a job of the workflow trains it; images per second, of all models trained at once."""
     torch.set_num_threads(threads)
     logging.getLogger("vae").setLevel(logging.ERROR)
-    device.set_arithmetic(precision)
-    images = torch.from_numpy(data.read(root / "MNIST/raw").train_images.copy()).to(on)
-    recipe = training.Recipe(WIDTHS, OBJECTIVE, training.Training("adam", 1e-3, BATCH, 1, None, precision))
+    devices.set_arithmetic(precision)
+    images = torch.from_numpy(readers.read(root / "MNIST/raw").train_images.copy()).to(on)
+    recipe = Recipe(WIDTHS, OBJECTIVE, Training("adam", 1e-3, BATCH, 1, None, precision))
     members = [(Spec.parse(label), seed) for seed in range(together)]
     if together == 1 and on == "cpu":
-        return training.train(*members[0], images, recipe, torch.device(on)).images_per_second
-    return stacking.train_together(members, images, recipe, torch.device(on))[0].images_per_second
+        return loop.train(*members[0], images, recipe, torch.device(on)).images_per_second
+    return schedule.train_together(members, images, recipe, torch.device(on))[0].images_per_second
 
 
 def matrix_limit(on: str, precision: str) -> float:
     """FLOP/s of a large matrix product at this precision, the best of several."""
-    device.set_arithmetic(precision)
+    devices.set_arithmetic(precision)
     size = 2048 if on == "cpu" else 8192
     a, b = torch.randn(2, size, size, device=on, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     seconds = []
@@ -147,7 +147,7 @@ def write_sample(root: Path, count: int) -> None:
     """`count` training images, the tests' sample of MNIST over and over, where torchvision looks for them."""
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    sample = data.read(SAMPLE)
+    sample = readers.read(SAMPLE)
     for part, images, labels, number in (
         ("train", sample.train_images, sample.train_labels, count),
         ("t10k", sample.test_images, sample.test_labels, len(sample.test_images)),
@@ -182,7 +182,7 @@ def process(environment: dict[str, str]) -> ProcessPoolExecutor:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, and print the table."""
-    on = device.pick("auto").type
+    on = devices.pick("auto").type
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the table to this file too")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     limit = matrix_limit(on, args.precision)
-    print(f"{device.describe(torch.device(on))}, {args.threads} threads, torch {torch.__version__}")
+    print(f"{devices.describe(torch.device(on))}, {args.threads} threads, torch {torch.__version__}")
     print(f"{args.precision} matrix product: {limit / 1e9:,.0f} GFLOP/s")
     print(f"{IMAGES[on]:,} images a run, {args.together} models at once, medians of {REPEATS} runs")
     print(f"{'model':<10} {'stock':>9} {'ours':>9} {'ratio':>6} {'limit':>9} {'of limit':>9}   images/s")

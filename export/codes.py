@@ -24,20 +24,20 @@ def decode_file(
     source, target, graph = Path(source), Path(target), Path(model)
     graph = graph / "decoder.onnx" if graph.is_dir() else graph
     if target.exists() and not overwrite:
-        raise UserError(f"{target}: exists; choose another name, or allow to overwrite it")
+        raise UserError(f"{target}: already exists; choose another name, or pass --overwrite")
     if not graph.exists():
         raise UserError(f"{graph}: no such file; give a model's folder, or a decoder.onnx")
     session = open_session(graph, threads or os.cpu_count() or 1)
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    if [one.type for one in inputs + outputs] != ["tensor(float)"] * 2 or not sizes(outputs[0]):
+    if [side.type for side in inputs + outputs] != ["tensor(float)"] * 2 or not sizes(outputs[0]):
         raise UserError(f"{graph}: not a decoder of this package: it has to take floats to images of one size")
-    array = open_npy(source)
-    if array.ndim != 2 or array.shape[1:] != sizes(inputs[0]) or array.dtype.kind != "f":
-        wanted = ", ".join(map(str, sizes(inputs[0])))
+    array, latent, image_shape = open_npy(source), sizes(inputs[0]), sizes(outputs[0])
+    if array.ndim != 2 or array.shape[1:] != latent or array.dtype.kind != "f":
+        wanted = ", ".join(map(str, latent))
         raise UserError(f"{source}: codes are floats [N, {wanted}], not {array.dtype} {list(array.shape)}")
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(array), *sizes(outputs[0]))}
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(array), *image_shape)}
     with replacing(target) as partial, open(partial, "wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(array), CHUNK):
-            (found,) = run(session, np.asarray(array[start : start + CHUNK], np.float32))
-            stream.write(grey_levels(found).tobytes())
+            (probabilities,) = run(session, np.asarray(array[start : start + CHUNK], np.float32))
+            stream.write(grey_levels(probabilities).tobytes())

@@ -11,11 +11,12 @@ With onnxruntime it needs NumPy and nothing else; torch is imported where a runt
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from export import native, runtimes
 from export.images import open_images
 from vae.errors import UserError
 from vae.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +39,20 @@ WORTH_TORCH = 500_000
 RUNTIMES = ("auto", "onnx", *runtimes.OF_FOLDER)
 DEVICES = ("auto", *runtimes.PROVIDERS)
 
+Array = TypeVar("Array", np.ndarray, "Tensor")
+
 
 class Encoder:
     """Images to mean and log-variance of q(z|x); made by `Encoder.load`.
 
-    `image_shape` is `(H, W)` or `(C, H, W)`; `runtime` is the one in use, `auto` until the first images are seen.
+    `image_shape` is `(H, W)` or `(C, H, W)`; `runtime` is the one in use, `auto` until the first images are encoded.
     """
 
     def __init__(self, folder: Path, graph: Path, runtime: str, device: str, threads: int):
         self.folder, self.graph, self.runtime, self.device, self.threads = folder, graph, runtime, device, threads
         onnx = runtimes.Onnx(graph, device)
         self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
-        self._runs = {"onnx": onnx}
+        self._runs: dict[str, runtimes.Runtime] = {"onnx": onnx}
         if runtime != "auto":
             self._runtime(runtime)
 
@@ -61,32 +67,35 @@ class Encoder:
         measurement of the first three, where torch is at work already or there are images enough to start it for.
         `device` is `cpu`, `cuda` or `auto`. `threads` is how many CPU threads to use, all if not given; the codes do
         not depend on it.
-        Raises UserError where there is no such model, or the runtime cannot be had.
+        Raises UserError where there is no such model, or the runtime is not available.
         """
-        for given, known, what in ((runtime, RUNTIMES, "runtime"), (device, DEVICES, "device")):
-            if given not in known:
-                raise UserError(f"{what} {given!r} is not known; known are {', '.join(known)}")
+        for given, names, what in ((runtime, RUNTIMES, "runtime"), (device, DEVICES, "device")):
+            if given not in names:
+                raise UserError(f"{what} {given!r} is not known; known are {', '.join(names)}")
         path = Path(path)
         folder, graph = (path, path / "encoder.onnx") if path.is_dir() else (path.parent, path)
         if not graph.exists():
             raise UserError(f"{graph}: no such file; give a model's folder, or an encoder.onnx")
         return cls(folder, graph, runtime, device, threads or os.cpu_count() or 1)
 
-    def encode(self, images, sample: int | None = None):
+    @overload
+    def encode(self, images: Array, sample: None = None) -> tuple[Array, Array]: ...
+
+    @overload
+    def encode(self, images: Array, sample: int) -> Array: ...
+
+    def encode(self, images: Any, sample: int | None = None) -> Any:
         """Mean and log-variance, each `float32 [N, latent]`, of images `uint8 [N, H, W]`, `[N, C, H, W]` or flat.
 
         NumPy arrays for NumPy arrays, torch tensors on the CPU for torch tensors. With a seed as `sample`, draws from
         q(z|x) come instead. Raises UserError for images of another type or shape.
         """
         tensor = hasattr(images, "detach")
-        array = self._checked(images.detach().cpu().numpy() if tensor else np.asarray(images))
-        mean, log_variance = self._encode(array)
-        found = (mean, log_variance)
+        alike = sys.modules["torch"].from_numpy if tensor else np.asarray
+        mean, log_variance = self._encode(self._checked(images.detach().cpu().numpy() if tensor else alike(images)))
         if sample is not None:
-            found = (_draw(mean, log_variance, np.random.default_rng(sample)),)
-        if tensor:
-            found = tuple(map(sys.modules["torch"].from_numpy, found))
-        return found if sample is None else found[0]
+            return alike(_draw(mean, log_variance, np.random.default_rng(sample)))
+        return alike(mean), alike(log_variance)
 
     def encode_file(
         self,
@@ -110,18 +119,20 @@ class Encoder:
             if path.suffix != ".npy":
                 raise UserError(f"{path}: codes are written as .npy")
             if path.exists() and not overwrite:
-                raise UserError(f"{path}: exists; choose another name, or allow to overwrite it")
+                raise UserError(f"{path}: already exists; choose another name, or pass --overwrite")
         images = open_images(source)
         if images.shape not in (self.image_shape, (int(np.prod(self.image_shape)),)):
             raise UserError(f"{source}: images are {list(images.shape)}, the encoder takes {list(self.image_shape)}")
         rng = None if sample is None else np.random.default_rng(sample)
-        with _files(targets, (images.count, self.latent_size)) as streams:
-            for chunk in _ahead(images.chunks(CHUNK), _bar(images.count, progress)):
-                codes = self._encode(self._checked(chunk), images.count)
+        shape = images.count, self.latent_size
+        with _files(targets, shape) as streams, _progress(images.count, progress) as advance:
+            for chunk in _ahead(images.chunks(CHUNK)):
+                codes, log_variances = self._encode(self._checked(chunk), images.count)
                 if rng:
-                    codes = _draw(*codes, rng), codes[1]
-                for stream, part in zip(streams, codes):
+                    codes = _draw(codes, log_variances, rng)
+                for stream, part in zip(streams, (codes, log_variances)):
                     stream.write(np.ascontiguousarray(part).data)
+                advance(len(chunk))
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         flat = (int(np.prod(self.image_shape)),)
@@ -134,13 +145,13 @@ class Encoder:
     def _encode(self, images: np.ndarray, total: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Codes of checked images, by the runtime in use; where it is `auto`, the fastest on some of them."""
         if not len(images):
-            return tuple(np.empty((0, self.latent_size), np.float32) for _ in range(2))
+            return np.empty((0, self.latent_size), np.float32), np.empty((0, self.latent_size), np.float32)
         if self.runtime == "auto":
             self.runtime = self._fastest(images, total or len(images))
             log.info("%s: encoding with %s", self.folder, self.runtime)
         return self._runtime(self.runtime).encode(images, self.latent_size, self.threads)
 
-    def _runtime(self, name: str):
+    def _runtime(self, name: str) -> runtimes.Runtime:
         if name not in self._runs:
             self._runs[name] = runtimes.OF_FOLDER[name](self.folder, self.device)
         return self._runs[name]
@@ -149,12 +160,13 @@ class Encoder:
         torch_is_there = "torch" in sys.modules or (total >= WORTH_TORCH and runtimes.has_torch())
         if not torch_is_there or len(images) < SOME // 8:
             return "onnx"
-        some, seconds = images[:SOME], {}
+        some = images[:SOME]
+        seconds: dict[str, float] = {}
         for name in ("onnx", "torchscript", *(["native"] if native.library() else [])):
             try:
                 self._runtime(name)
             except UserError as error:
-                log.warning("%s cannot be had: %s", name, error)
+                log.warning("%s is not available: %s", name, error)
                 continue
             seconds[name] = np.inf
         for _ in range(4):  # in turns, and more than once: first calls set libraries up, and machines do other work
@@ -162,7 +174,7 @@ class Encoder:
                 begun = perf_counter()
                 self._runs[name].encode(some, self.latent_size, self.threads)
                 seconds[name] = min(seconds[name], perf_counter() - begun)
-        return min(seconds, key=seconds.get)
+        return min(seconds, key=lambda name: seconds[name])
 
 
 def _draw(mean: np.ndarray, log_variance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -170,10 +182,10 @@ def _draw(mean: np.ndarray, log_variance: np.ndarray, rng: np.random.Generator) 
 
 
 @contextmanager
-def _files(targets: list[Path], shape: tuple[int, int]) -> Iterator[list]:
+def _files(targets: list[Path], shape: tuple[int, int]) -> Iterator[Sequence[BinaryIO]]:
     """Files of arrays to append to, which take the place of the targets when all went well.
 
-    They are written, not mapped: on a full disk a write is an error, and a page of a mapped file is the end.
+    They are written, not mapped: on a full disk a write raises an error, and a mapped page ends the process.
     """
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
     with ExitStack() as stack:
@@ -183,24 +195,22 @@ def _files(targets: list[Path], shape: tuple[int, int]) -> Iterator[list]:
         yield streams
 
 
-def _ahead(chunks: Iterator[np.ndarray], bar) -> Iterator[np.ndarray]:
-    """The same chunks, the next of which is read while one is worked on."""
-    with ThreadPoolExecutor(1) as reader, bar:
+def _ahead(chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same chunks, each read while the one before is worked on."""
+    with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(next, chunks, None)
         while (chunk := waiting.result()) is not None:
             waiting = reader.submit(next, chunks, None)
             yield chunk
-            bar.update(len(chunk))
 
 
-def _bar(count: int, progress: bool):
+@contextmanager
+def _progress(count: int, shown: bool) -> Iterator[Callable[[int], object]]:
+    """A bar of `count` images, as a function to tell of images that are done; none where tqdm is not installed."""
     try:
         from tqdm import tqdm
-    except ImportError:  # no progress is shown where tqdm is not installed
-        return _NoBar()
-    return tqdm(total=count, unit=" images", disable=None if progress else True)
-
-
-class _NoBar(nullcontext):
-    def update(self, count: int) -> None:
-        """Nothing."""
+    except ImportError:
+        yield lambda done: None
+        return
+    with tqdm(total=count, unit=" images", disable=None if shown else True) as bar:
+        yield bar.update

@@ -20,20 +20,32 @@ from torch import Tensor, nn
 
 from export import layout
 from export.runtime import open_session
-from vae import checkpoint, provenance
+from vae import provenance
 from vae.errors import UserError
 from vae.files import read_json, sha256, write_bytes
 from vae.grid import parse_folder
-from vae.networks import VAE, as_inputs, as_planes
+from vae.models.vae import VAE, as_inputs, as_planes
+from vae.provenance import Origin
+from vae.seeds import of_study
+from vae.training import checkpoint
 
 log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 2, 7, 1000)
 TOLERANCE = 1e-4
 OPSET = 18
+ORIGIN = Origin("export")
 
 
-class Encoder(nn.Module):
+class Graph(nn.Module):
+    """A module with the names of its inputs and outputs, and what the two mean, where a reader is told."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    meaning: tuple[str, ...] = ()
+
+
+class Encoder(Graph):
     """Raw images to the mean and log-variance of their codes."""
 
     inputs, outputs = ("images",), ("mean", "log_variance")
@@ -63,11 +75,12 @@ class Encoder(nn.Module):
 
 def _first_layer(body: nn.Module) -> nn.Linear | nn.Conv2d | None:
     """The layer that images come to first, if it is linear and nothing is between."""
-    layers = [layer for layer in body if not isinstance(layer, nn.Flatten)] if isinstance(body, nn.Sequential) else []
-    return layers[0] if layers and type(layers[0]) in (nn.Linear, nn.Conv2d) else None
+    layers = body if isinstance(body, nn.Sequential) else ()
+    first = next((layer for layer in layers if not isinstance(layer, nn.Flatten)), None)
+    return first if type(first) is nn.Linear or type(first) is nn.Conv2d else None
 
 
-class Decoder(nn.Module):
+class Decoder(Graph):
     """Codes to the probabilities of their images."""
 
     inputs, outputs = ("codes",), ("probabilities",)
@@ -85,7 +98,7 @@ class Decoder(nn.Module):
         return self.decoder(codes).sigmoid().reshape(-1, *self.image_shape)
 
 
-class Features(nn.Module):
+class Features(Graph):
     """Raw images to a classifier's features."""
 
     inputs, outputs = ("images",), ("features",)
@@ -103,14 +116,19 @@ def export_features(features: nn.Module, images: np.ndarray) -> bytes:
 
     Raises UserError where it differs.
     """
-    images = torch.from_numpy(images[np.arange(max(BATCH_SIZES)) % len(images)])
+    example = _example(images)
     module = Features(features).eval()
-    graph = _graph(module, images[:2], {})
-    _refuse({"onnx": difference(module, _onnx(graph), images)}, "classifier")
+    graph = _graph(module, example[:2], {})
+    _refuse({"onnx": difference(module, _onnx(graph), example)}, "classifier")
     return graph
 
 
-def export_trained(folder: Path, images: np.ndarray, command: str | None = None) -> None:
+def _example(images: np.ndarray) -> Tensor:
+    """As many of these images as the largest batch has, from the first again where they are fewer."""
+    return torch.from_numpy(images[np.arange(max(BATCH_SIZES)) % len(images)])
+
+
+def export_trained(folder: Path, images: np.ndarray, origin: Origin = ORIGIN) -> None:
     """Export the model of a folder, with what its files say of it; see `export`."""
     spec, seed = parse_folder(folder)
     metadata = {
@@ -120,40 +138,44 @@ def export_trained(folder: Path, images: np.ndarray, command: str | None = None)
         "dataset_sha256": provenance.read(folder / "provenance.json")["dataset"]["sha256"],
     }
     diverged = read_json(folder / "metrics.json")["status"] != "ok"
-    export(folder, checkpoint.load(folder), images, metadata, not diverged, command)
+    export(folder, checkpoint.load(folder), images, metadata, not diverged, origin)
 
 
 def export(
-    folder: Path, model: VAE, images: np.ndarray, metadata: dict[str, str], check: bool, command: str | None = None
+    folder: Path, model: VAE, images: np.ndarray, metadata: dict[str, str], check: bool, origin: Origin = ORIGIN
 ) -> None:
     """Write encoder and decoder as .ts and .onnx, and export.json with their hashes and largest relative differences.
 
     `images` are real ones, `uint8 [N, H, W]` or `[N, C, H, W]`, to check the encoder with; the decoder is checked with
     draws from the prior. Raises UserError for a difference above `TOLERANCE`, unless `check` is False: a diverged
-    model's weights may compute nothing that could be compared. `command` is what export.json says it was made by.
+    model's weights may compute nothing that could be compared. `origin` is what export.json says it was made by.
     """
-    most = max(BATCH_SIZES)
-    images = torch.from_numpy(images[np.arange(most) % len(images)])
-    codes = torch.randn(most, model.latent_size, generator=torch.Generator().manual_seed(0))
-    encoder, decoder = Encoder(model).eval(), Decoder(model, tuple(images.shape[1:])).eval()
-    sides = {"encoder": (encoder, encoder.rearranged(images[:1]), images), "decoder": (decoder, decoder, codes)}
-    shapes = {"image_shape": " ".join(map(str, images.shape[1:])), "latent_size": str(model.latent_size)}
-    differences, files = {}, {}
+    pictures, image_shape = _example(images), images.shape[1:]
+    generator = torch.Generator().manual_seed(of_study("exported_codes"))
+    codes = torch.randn(len(pictures), model.latent_size, generator=generator)
+    encoder, decoder = Encoder(model).eval(), Decoder(model, image_shape).eval()
+    sides: dict[str, tuple[Graph, Graph, Tensor]] = {
+        "encoder": (encoder, encoder.rearranged(pictures[:1]), pictures),
+        "decoder": (decoder, decoder, codes),
+    }
+    shapes = {"image_shape": " ".join(map(str, image_shape)), "latent_size": str(model.latent_size)}
+    differences: dict[str, dict[str, float]] = {}
+    files: dict[str, bytes] = {}
     for side, (module, fast, example) in sides.items():
         meaning = dict(zip(("input", "output"), module.meaning, strict=True))
-        facts = metadata | {"side": side} | shapes | meaning
-        script, graph = _script(fast, example[:2], facts), _graph(module, example[:2], facts)
+        properties = metadata | {"side": side} | shapes | meaning
+        script, graph = _script(fast, example[:2], properties), _graph(module, example[:2], properties)
         files |= {f"{side}.ts": script, f"{side}.onnx": graph}
         if check:
-            found = {"torchscript": _load(script), "onnx": _onnx(graph)}
-            differences[side] = {kind: difference(module, run, example) for kind, run in found.items()}
+            exported: dict[str, Callable] = {"torchscript": _load(script), "onnx": _onnx(graph)}
+            differences[side] = {kind: difference(module, run, example) for kind, run in exported.items()}
             _refuse(differences[side], f"{folder}: {side}")
     for name, content in files.items():
         write_bytes(folder / name, content)
     log.info("%s: largest relative differences %s", folder, differences or "not checked, the model diverged")
     hashes = {name: sha256(content) for name, content in files.items()}
     facts = {"batch_sizes": list(BATCH_SIZES), "largest_relative_difference": differences, "sha256": hashes}
-    provenance.write(folder / "export.json", facts, command)
+    provenance.write(folder / "export.json", facts, origin)
 
 
 def _refuse(differences: dict[str, float], what: str) -> None:
@@ -180,7 +202,7 @@ def _script(module: nn.Module, example: Tensor, facts: dict[str, str]) -> bytes:
     return script.getvalue()
 
 
-def _graph(module: nn.Module, example: Tensor, facts: dict[str, str]) -> bytes:
+def _graph(module: Graph, example: Tensor, facts: dict[str, str]) -> bytes:
     """ONNX by way of TorchScript; torch's other exporter to ONNX takes fifty times as long."""
     stream = io.BytesIO()
     names = module.inputs + module.outputs
@@ -188,7 +210,7 @@ def _graph(module: nn.Module, example: Tensor, facts: dict[str, str]) -> bytes:
         torch.onnx.export(
             module,
             (example,),
-            stream,
+            stream,  # type: ignore[arg-type]  # the stub leaves out streams, which this exporter takes
             input_names=list(module.inputs),
             output_names=list(module.outputs),
             dynamic_axes={name: {0: "batch"} for name in names},
@@ -207,8 +229,8 @@ def _load(script: bytes) -> torch.jit.ScriptModule:
 
 def _onnx(graph: bytes) -> Callable[[Tensor], list[np.ndarray]]:
     session = open_session(graph, torch.get_num_threads())
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch.numpy()})
+    (entry,) = session.get_inputs()
+    return lambda batch: session.run(None, {entry.name: batch.numpy()})
 
 
 @torch.inference_mode()
@@ -216,10 +238,10 @@ def difference(module: Callable, exported: Callable, example: Tensor) -> float:
     """The largest difference of any output at any batch size, relative to that output's largest value."""
     largest = 0.0
     for size in BATCH_SIZES:
-        for wanted, found in zip(_outputs(module, example[:size]), _outputs(exported, example[:size]), strict=True):
-            if wanted.shape != found.shape:
+        for wanted, output in zip(_outputs(module, example[:size]), _outputs(exported, example[:size]), strict=True):
+            if wanted.shape != output.shape:
                 return float("inf")
-            largest = np.maximum(largest, np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-12))
+            largest = np.maximum(largest, np.abs(output - wanted).max() / max(np.abs(wanted).max(), 1e-12))
     return float(largest)
 
 

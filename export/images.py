@@ -1,8 +1,6 @@
 """Files of images, read a chunk at a time: IDX (plain or .gz), .npy, or a folder of PNGs."""
 
-import gzip
 import math
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vae.data import idx
 from vae.errors import UserError
 
 
@@ -23,7 +22,7 @@ class Images:
 
 
 def open_images(path: str | Path) -> Images:
-    """The images of a file or folder; what it holds is checked before memory is taken.
+    """The images of a file or folder; its content is checked before memory is taken.
 
     Raises UserError where it is missing, empty, truncated, or of another type.
     """
@@ -33,12 +32,12 @@ def open_images(path: str | Path) -> Images:
     if not path.exists():
         raise UserError(f"{path}: no such file")
     try:
-        found = _npy(path) if path.suffix == ".npy" else _idx(path)
+        images = _npy(path) if path.suffix == ".npy" else _idx(path)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not found.count * math.prod(found.shape):
-        raise UserError(f"{path}: holds no images")
-    return found
+    if not images.count * math.prod(images.shape):
+        raise UserError(f"{path}: is empty")
+    return images
 
 
 def open_npy(path: Path) -> np.ndarray:
@@ -62,35 +61,25 @@ def _npy(path: Path) -> Images:
 
 
 def _idx(path: Path) -> Images:
-    packed = path.suffix == ".gz"
-
-    def opened():
-        return gzip.open(path) if packed else open(path, "rb")
-
-    with opened() as stream:
-        magic = stream.read(4)
-        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 0x08 or not 2 <= magic[3] <= 4:
-            raise UserError(f"{path}: not an IDX file of images (unsigned bytes, two to four dimensions)")
-        header = stream.read(4 * magic[3])
-        if len(header) < 4 * magic[3]:
-            raise UserError(f"{path}: truncated in its header")
-    count, *shape = struct.unpack(f">{magic[3]}I", header)
+    with idx.open_idx(path) as stream:
+        lengths = idx.read_shape(stream, path)
+        start = stream.tell()
+    if len(lengths) < 2:
+        raise UserError(f"{path}: {len(lengths)} dimensions, where images have two to four")
+    count, *shape = lengths
     each = math.prod(shape)
-    if not packed and (found := path.stat().st_size - 4 - len(header)) != count * each:
-        raise UserError(f"{path}: {[count, *shape]} takes {count * each} bytes, {found} are there")
+    if not idx.is_packed(path) and (there := path.stat().st_size - start) != count * each:
+        raise UserError(f"{path}: {[count, *shape]} takes {count * each} bytes, {there} are there")
 
     def chunks(size: int) -> Iterator[np.ndarray]:
-        with opened() as stream:
-            stream.read(4 + len(header))
-            for start in range(0, count, size):
-                wanted = min(size, count - start)
-                try:
-                    raw = stream.read(wanted * each)
-                except (OSError, EOFError, zlib.error) as error:
-                    raise UserError(f"{path}: truncated or not gzip ({error})") from None
+        with idx.named(path), idx.open_idx(path) as stream:
+            stream.seek(start)
+            for first in range(0, count, size):
+                wanted = min(size, count - first)
+                raw = stream.read(wanted * each)
                 if len(raw) < wanted * each:
                     raise UserError(
-                        f"{path}: truncated: {count} images are promised, {start + len(raw) // each} are there"
+                        f"{path}: truncated: {count} images are promised, {first + len(raw) // each} are there"
                     )
                 yield np.frombuffer(raw, np.uint8).reshape(wanted, *shape)
 
@@ -102,7 +91,7 @@ def _pngs(folder: Path) -> Images:
 
     files = sorted(folder.glob("*.png"))
     if not files:
-        raise UserError(f"{folder}: holds no .png files")
+        raise UserError(f"{folder}: has no .png files")
 
     def read(file: Path) -> np.ndarray:
         try:

@@ -8,7 +8,7 @@ reordered for every image. What each gains stands in benchmarks/README.md.
 import torch
 from torch import Tensor, nn
 
-from vae.networks import Encoder
+from vae.models.vae import Encoder
 
 
 class Product(nn.Module):

@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from export.runtime import BATCH, MANIFESTS, content, open_session, run
-from vae import probes
+from export.runtime import BATCH, MANIFESTS, content
 from vae.files import read_json, replacing, sha256
 
 LAYERS = ["Conv", "Gemm", "LeakyRelu"]
@@ -43,7 +42,7 @@ def quantise(folder: Path, images: np.ndarray) -> None:
     facts = {entry.key: entry.value for entry in graph.metadata_props}
     diverged = read_json(folder / "metrics.json")["status"] != "ok"
     (folder / MANIFESTS[FILES["int8"]]).unlink(missing_ok=True)  # it is of the file that this one replaces
-    facts["precision"] = "float32, for the model diverged" if diverged else "8-bit integers"
+    facts["precision"] = "float32, because the model diverged" if diverged else "8-bit integers"
     with replacing(folder / FILES["int8"]) as partial:
         if not diverged:
             # The exporter leaves nothing to optimise before; this spares a warning that it might have.
@@ -70,37 +69,10 @@ def quantise(folder: Path, images: np.ndarray) -> None:
         onnx.save(graph, partial)
 
 
-def cost(
-    folder: Path,
-    train: np.ndarray,
-    test: np.ndarray,
-    labels: tuple[np.ndarray | None, np.ndarray | None],
-    exact: tuple[np.ndarray, np.ndarray],
-    threads: int,
-) -> dict:
-    """What 8-bit integers cost a model, on training and test images and their labels.
-
-    `exact` are mean and log-variance of the test images by `encoder.onnx`. Root mean squared errors are over images and
-    dimensions; that of the means is in the prior's standard deviations, and `mean_spread` is by how much they vary in
-    that unit. Accuracies are those of `vae.probes`, fitted and scored on codes of the quantised encoder; those of the
-    exact codes are in `projection.json`, from where they are repeated.
-    """
-    session = open_session(folder / FILES["int8"], threads)
-    train_mean, (mean, log_variance) = run(session, train)[0], run(session, test)
-    exactly, quantised = read_json(folder / "projection.json"), probes.measure(train_mean, labels[0], mean, labels[1])
-    found = {
-        "mean_rms_error": _rms(mean - exact[0]),
-        "mean_spread": _rms(exact[0] - exact[0].mean(0)),
-        "log_variance_rms_error": _rms(log_variance - exact[1]),
-    }
-    for name in ("probe_accuracy", "knn_accuracy"):
-        found[name] = {"float32": exactly[name], "int8": quantised[name]}
+def described(folder: Path) -> dict:
+    """Sizes in bytes of both encoders, and the SHA-256 of the one in 8-bit integers."""
     files = {kind: (folder / name).read_bytes() for kind, name in FILES.items()}
-    found["bytes"] = {kind: len(content) for kind, content in files.items()}
-    return found | {"sha256": {FILES["int8"]: sha256(files["int8"])}}
-
-
-def _rms(values: np.ndarray) -> float | None:
-    """Root mean square, None where values are not finite."""
-    found = float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
-    return found if np.isfinite(found) else None
+    return {
+        "bytes": {kind: len(content) for kind, content in files.items()},
+        "sha256": {FILES["int8"]: sha256(files["int8"])},
+    }

@@ -7,6 +7,7 @@ import onnxruntime
 
 from vae.errors import UserError
 from vae.files import read_json, verify
+from vae.seeds import of_model
 
 BATCH = 1000
 # Which file of a model's folder says what the SHA-256 of another is.
@@ -17,11 +18,11 @@ MANIFESTS = {"encoder.int8.onnx": "encoder.int8.json"} | dict.fromkeys(
 
 def content(path: Path) -> bytes:
     """The bytes of an exported file; UserError where they are not those that its manifest, if it lies there, says."""
-    found, manifest = path.read_bytes(), path.parent / MANIFESTS.get(path.name, "")
+    raw, manifest = path.read_bytes(), path.parent / MANIFESTS.get(path.name, "")
     noted = read_json(manifest).get("sha256") if manifest.is_file() else None
     if isinstance(noted, dict) and path.name in noted:
-        verify(path, noted[path.name], found)
-    return found
+        verify(path, noted[path.name], raw)
+    return raw
 
 
 def open_session(
@@ -43,8 +44,8 @@ def open_session(
 
 def sizes(value: onnxruntime.NodeArg) -> tuple[int, ...]:
     """The sizes of all axes but the first of an input or output; empty where the graph leaves one of them open."""
-    found = tuple(value.shape[1:])
-    return found if all(isinstance(size, int) for size in found) else ()
+    axes = tuple(value.shape[1:])
+    return axes if all(isinstance(size, int) for size in axes) else ()
 
 
 def run(session: onnxruntime.InferenceSession, inputs: np.ndarray) -> list[np.ndarray]:
@@ -72,10 +73,13 @@ def decode(folder: Path, codes: np.ndarray, threads: int) -> np.ndarray:
 
 
 def prior_samples(folder: Path, count: int, seed: int, threads: int) -> np.ndarray:
-    """Images `uint8 [count, H, W]` or `[count, C, H, W]` of codes drawn from the prior with `seed`."""
+    """Images `uint8 [count, H, W]` or `[count, C, H, W]` of codes drawn from the prior; `seed` is the model's."""
     session = open_session(folder / "decoder.onnx", threads)
-    codes = np.random.default_rng(seed).standard_normal((count, session.get_inputs()[0].shape[1]), np.float32)
-    return grey_levels(run(session, codes)[0])
+    (latent_size,) = sizes(session.get_inputs()[0])
+    rng = np.random.default_rng(of_model("prior_samples", seed))
+    codes = rng.standard_normal((count, latent_size), np.float32)
+    (probabilities,) = run(session, codes)
+    return grey_levels(probabilities)
 
 
 def examples(
@@ -85,13 +89,15 @@ def examples(
 
     `mean` and `log_variance` are those of the whole test set; reconstructed are the first image of each class, or
     without labels the first ten, each from one draw from q(z|x), as the losses are: a decoder has never seen the means
-    themselves, which lie nearer to zero than any code. `indices` says which images. All draws come from `seed`.
+    themselves, which lie nearer to zero than any code. `indices` says which images. `seed` is the model's.
     """
-    first = np.arange(len(mean)) if labels is None else np.unique(labels, return_index=True)[1]
+    first = np.arange(len(mean))
+    if labels is not None:
+        _, first = np.unique(labels, return_index=True)
     indices = first[:10]
-    rng = np.random.default_rng(seed)
-    prior = rng.standard_normal((10, mean.shape[1]), np.float32)
-    noise = rng.standard_normal((len(indices), mean.shape[1]), np.float32)
+    draws = {stream: np.random.default_rng(of_model(stream, seed)) for stream in ("gallery_samples", "gallery_codes")}
+    prior = draws["gallery_samples"].standard_normal((10, mean.shape[1]), np.float32)
+    noise = draws["gallery_codes"].standard_normal((len(indices), mean.shape[1]), np.float32)
     codes = mean[indices] + np.exp(log_variance[indices] / 2) * noise
     return {
         "indices": indices,

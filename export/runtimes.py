@@ -1,14 +1,16 @@
-"""What an encoder runs in: each takes images `uint8 [N, ...]` to mean and log-variance, `float32 [N, latent]`."""
+"""Runtimes of encoders: each takes images `uint8 [N, ...]` to mean and log-variance, `float32 [N, latent]`."""
 
 import ctypes
 import importlib.util
 import io
 import platform
 import sys
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -16,7 +18,10 @@ import onnxruntime
 from export import native
 from export.runtime import compute, content, open_session, sizes
 from vae.errors import UserError
-from vae.files import cache, replacing
+from vae.files import cache, read_json, replacing, sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Images computed at once: on a CPU thread few enough that its cache holds the activations, as measured; on a GPU enough
 # to fill it.
@@ -24,21 +29,29 @@ ONNX_BATCH, TORCH_BATCH, GPU_BATCH = 256, 128, 16384
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-class _InBatches:
-    """A runtime that is called with a batch at a time, each call computing on its own thread alone."""
+class Runtime(ABC):
+    """A runtime that is called with a batch at a time; each call computes on the thread that it is made on."""
 
     batch: int
-    session = nullcontext
+
+    @abstractmethod
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log-variance of one batch."""
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """The context that all batches are computed in."""
+        yield
 
     def encode(self, images: np.ndarray, latent_size: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance; batches go to `threads` CPU threads, or one after the other to a GPU."""
-        starts = iter(range(0, len(images), self.batch))  # shared: whoever is free takes the next
-        codes = tuple(np.empty((len(images), latent_size), np.float32) for _ in range(2))
+        starts = iter(range(0, len(images), self.batch))  # shared: a thread that is free takes the next
+        mean, log_variance = (np.empty((len(images), latent_size), np.float32) for _ in range(2))
 
         def work() -> None:
             for start in starts:
                 part = slice(start, start + self.batch)
-                codes[0][part], codes[1][part] = self(images[part])
+                mean[part], log_variance[part] = self(images[part])
 
         with self.session():
             if threads == 1 or len(images) <= self.batch or self.batch == GPU_BATCH:
@@ -47,10 +60,10 @@ class _InBatches:
                 with ThreadPoolExecutor(threads) as pool:
                     for done in [pool.submit(work) for _ in range(threads)]:
                         done.result()
-        return codes
+        return mean, log_variance
 
 
-class Onnx(_InBatches):
+class Onnx(Runtime):
     """onnxruntime; the graph says of itself which model it is."""
 
     def __init__(self, graph: Path, device: str):
@@ -63,7 +76,7 @@ class Onnx(_InBatches):
         self.batch = ONNX_BATCH if device == "cpu" else GPU_BATCH
         self._session = open_session(graph, 1, provider)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        types, names = [one.type for one in inputs], [one.name for one in outputs]
+        types, names = [side.type for side in inputs], [side.name for side in outputs]
         if types != ["tensor(uint8)"] or names != ["mean", "log_variance"] or len(sizes(outputs[0])) != 1:
             raise UserError(
                 f"{graph}: not an encoder of this package: it has to take uint8 images to mean and log_variance"
@@ -72,10 +85,11 @@ class Onnx(_InBatches):
         self.label = self._session.get_modelmeta().custom_metadata_map.get("label", graph.stem)
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(compute(self._session, images))
+        mean, log_variance = compute(self._session, images)
+        return mean, log_variance
 
 
-class _Torch(_InBatches):
+class _Torch(Runtime):
     """A runtime of torch: its threads are those of the caller, each with one of its own."""
 
     def __init__(self, folder: Path, device: str):
@@ -99,7 +113,11 @@ class _Torch(_InBatches):
             mean, log_variance = self._module(self._tensor(images).to(self.device))
             return mean.cpu().numpy(), log_variance.cpu().numpy()
 
-    def _tensor(self, images: np.ndarray):
+    @abstractmethod
+    def _load(self, folder: Path) -> Any:
+        """What torch loads: it is called with images; only `Native` has an object of C++ to call otherwise."""
+
+    def _tensor(self, images: np.ndarray) -> "Tensor":
         # torch warns of arrays that may only be read, such as a mapped file.
         return self._torch.from_numpy(images if images.flags.writeable else images.copy())
 
@@ -116,7 +134,7 @@ class _Torch(_InBatches):
 class TorchScript(_Torch):
     """`encoder.ts`, frozen after loading; the file holds its weights in the order of memory that is the fastest."""
 
-    def _load(self, folder: Path):
+    def _load(self, folder: Path) -> Any:
         import warnings
 
         torch, file = self._torch, _there(folder / "encoder.ts")
@@ -132,12 +150,12 @@ class TorchScript(_Torch):
 class Native(_Torch):
     """`encoder.ts` in the C++ core, which makes batches and threads of its own."""
 
-    def _load(self, folder: Path):
+    def _load(self, folder: Path) -> Any:
         built = native.library()
         if not built:
             raise UserError("the C++ encoder is not built here: run `vae native build`")
         file = _there(folder / "encoder.ts")
-        content(file)  # checked here, for the library takes a path
+        content(file)  # checked here, because the library takes a path
         try:
             # A process has one: a second build of the same names would end it.
             if not any(built.name in path for path in self._torch.classes.loaded_libraries):
@@ -157,14 +175,13 @@ class Aot(_Torch):
     torch lets one thread at a time call it.
     """
 
-    def _load(self, folder: Path):
+    def _load(self, folder: Path) -> Any:
         torch = self._torch
         from export import graphs
-        from vae import checkpoint
-        from vae.files import read_json, sha256
+        from vae.training import checkpoint
 
-        made_from = [_there(folder / name) for name in ("weights.safetensors", "provenance.json")]
-        made_from = b"".join(path.read_bytes() for path in (*made_from, Path(graphs.__file__)))
+        files = [_there(folder / name) for name in ("weights.safetensors", "provenance.json")]
+        made_from = b"".join(path.read_bytes() for path in (*files, Path(graphs.__file__)))
         # The compiled code is for this machine's processor; a home may be shared with others.
         name = f"{sha256(made_from)[:32]}-{self.device.type}-{platform.node()}-{torch.__version__}.pt2"
         package = cache() / name
@@ -203,7 +220,7 @@ def _there(file: Path) -> Path:
 
 
 # Those that start from a model's folder; ONNX starts from the graph alone.
-OF_FOLDER = {
+OF_FOLDER: dict[str, Callable[[Path, str], Runtime]] = {
     "torchscript": TorchScript,
     "native": Native,
     "aot": Aot,

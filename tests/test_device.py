@@ -2,20 +2,23 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from select import select
 
+import psutil
 import pytest
 import torch
 from conftest import ROOT
 
-from vae import device
 from vae.errors import UserError
-from vae.lease import lease
+from vae.grid import Spec
+from vae.training import devices, loop
+from vae.training.gpu_lease import lease
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from vae.lease import lease
+from vae.training.gpu_lease import lease
 with lease(sys.argv[2].split(","), int(sys.argv[3]), Path(sys.argv[1])) as index:
     print(index, flush=True)
     time.sleep(60)
@@ -65,17 +68,20 @@ def test_a_lease_ends_with_its_block(tmp_path):
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device.pick("auto") == torch.device("cpu")
+    assert devices.pick("auto") == torch.device("cpu")
     with pytest.raises(UserError, match="device: cuda is asked for"):
-        device.pick("cuda")
+        devices.pick("cuda")
 
 
 def test_a_cpu_needs_no_lease_and_knows_its_memory():
     cpu = torch.device("cpu")
-    with device.leased(cpu, 1) as own:
-        assert own is cpu
-    assert 2**20 < device.peak_memory(cpu)["host"] < 2**40
-    assert 2**20 < device.free_memory(cpu) < 2**44
+    with devices.leased(cpu, 1) as device:
+        assert device is cpu
+    process = psutil.Process().memory_info().rss
+    assert devices.peak_memory(cpu)["host"] > process / 2  # in bytes, not in KiB or MiB
+    held = torch.ones(2**28)  # 1 GiB of float32
+    assert devices.peak_memory(cpu)["host"] >= held.nbytes
+    assert 0 < devices.free_memory(cpu) <= psutil.virtual_memory().total
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ def arithmetic():
     """Set the arithmetic of the process, and set it back."""
     backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
-    yield device.set_arithmetic
+    yield devices.set_arithmetic
     for backend, value in zip(backends, before, strict=True):
         backend.allow_tf32 = value
     torch.use_deterministic_algorithms(False)
@@ -91,6 +97,20 @@ def arithmetic():
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_precision_is_what_the_config_says_in_products_and_convolutions(arithmetic, precision):
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        backend.allow_tf32 = precision != "tf32"
     arithmetic(precision)
     assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == (precision == "tf32")
     assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_bf16_is_another_arithmetic_and_near_to_fp32(images, recipe):
+    spec, cpu = Spec.parse("L3_DNN2_DNN1"), torch.device("cpu")
+    losses = {
+        precision: loop.train(
+            spec, 0, images[:500], replace(recipe, training=replace(recipe.training, precision=precision)), cpu
+        ).history[-1]["loss"]
+        for precision in ("fp32", "bf16")
+    }
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)

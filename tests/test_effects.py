@@ -1,12 +1,13 @@
 """The linear model of effects, on tables with known ones."""
 
+import gc
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from vae import effects
+from vae.analysis import effects
 
 NETWORKS = ["DNN1", "DNN2", "DNN4", "CNN1", "CNN2", "CNN4"]
 
@@ -68,9 +69,11 @@ def test_seeds_are_replicates_and_not_architectures():
     assert (width[1] / width[0])[main].between(0.8, 1.25).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("networks", "latent_sizes"), [(NETWORKS, (10, 20, 40)), (["DNN1", "DNN4", "CNN1"], (2, 4))])
-def test_noise_has_a_significant_effect_no_more_often_than_the_level_says(networks, latent_sizes):
+def test_noise_has_a_significant_effect_no_more_often_than_the_level_says(networks, latent_sizes, monkeypatch):
     """Of many architectures as of few, whose errors are known by few degrees of freedom."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does so in every call, which takes most of its time
     rng, rows = np.random.default_rng(0), table(seeds=3, networks=networks, latent_sizes=latent_sizes)
     wrong = 0
     for _ in range(60):

@@ -17,11 +17,14 @@ from PIL import Image
 
 from export import Encoder
 from export.graphs import export
-from vae import checkpoint, training
 from vae.cli import main
 from vae.errors import UserError
 from vae.grid import Spec
-from vae.networks import Widths, as_inputs, build
+from vae.models.vae import as_inputs, build
+from vae.models.widths import Widths
+from vae.training import checkpoint, loop
+from vae.training.objective import Objective
+from vae.training.recipe import Recipe, Training
 
 WIDTHS = Widths(32, 4)
 
@@ -132,8 +135,10 @@ def damage(name, folder, images):
     [
         ("images-idx3-ubyte", lambda raw: raw[:-1], "takes 78400 bytes, 78399 are there"),
         ("images-idx3-ubyte", lambda raw: raw[:10], "truncated in its header"),
-        ("images-idx3-ubyte", lambda raw: b"x" + raw, "not an IDX file of images"),
-        ("images-idx3-ubyte", lambda raw: b"", "not an IDX file of images"),
+        ("images-idx3-ubyte", lambda raw: b"x" + raw, "not an IDX file"),
+        ("images-idx3-ubyte", lambda raw: b"", "is empty"),
+        ("images-idx3-ubyte", lambda raw: b"\0\0\x08\0x", "0 dimensions, where images have two to four"),
+        ("images-idx3-ubyte", lambda raw: b"\0\0\x08\1\0\0\0\1x", "1 dimensions, where images have two to four"),
         ("images-idx3-ubyte", lambda raw: raw[:4] + struct.pack(">I", 2**31) + raw[8:], "78400 are there"),
         ("images-idx3-ubyte.gz", lambda raw: raw[:-2000], "truncated"),
         ("images-idx3-ubyte.gz", lambda raw: b"not gzip", "gzip"),
@@ -252,6 +257,7 @@ sys.exit(main(["encode", "warm", sys.argv[1], {str(tmp_path / "z.npy")!r}, "--lo
     return lambda path: subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["images-idx3-ubyte", "images.npy"])
 def test_a_file_larger_than_the_memory_is_encoded(model, pictures, tmp_path, name):
     """Of 470 MB, all of it black but the first images, where 200 MB may be taken."""
@@ -290,14 +296,15 @@ def test_a_full_disk_is_a_line_and_leaves_nothing(model, pictures, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"few.npy", "many.npy", "warm.npy", "log"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="AOTInductor needs g++")
 def test_the_compiled_encoder_computes_the_same_and_is_compiled_once(tmp_path, sample, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder, spec = tmp_path / "L3_DNN1_DNN1" / "seed0", Spec.parse("L3_DNN1_DNN1")
     images = torch.tensor(sample.train_images[:50])
-    objective = training.Objective("bernoulli", 0.1, 1.0, "sum")
-    recipe = training.Recipe(Widths(8, 2), objective, training.Training("adam", 0.001, 10, 1, None))
-    trained = training.train(spec, 0, images, recipe, torch.device("cpu"))
+    objective = Objective("bernoulli", 0.1, 1.0, "sum")
+    recipe = Recipe(Widths(8, 2), objective, Training("adam", 0.001, 10, 1, None))
+    trained = loop.train(spec, 0, images, recipe, torch.device("cpu"))
     checkpoint.save(folder, trained, {}, recipe, {"image_shape": [28, 28], "name": "sample", "sha256": ""})
     export(folder, trained.model.eval(), images.numpy(), {}, check=True)
     wanted = Encoder.load(folder, "onnx").encode(images)
@@ -335,7 +342,7 @@ def test_the_examples_of_the_readme_work(finished, pictures, wanted, capsys):
     np.testing.assert_allclose(np.load("latents.npy"), wanted[0][:20], atol=1e-4)
     assert names["codes"].shape == (20, 5)
     for line in blocks("sh")[0].splitlines():
-        assert main(line.removeprefix("python -m vae ").split()) == 0
+        assert main(line.removeprefix("vae ").split()) == 0
     assert np.load("decoded.npy").shape == (20, 28, 28)
     assert "results/models/L50_DNN1_CNN4/seed0" in capsys.readouterr().out
 

@@ -8,10 +8,12 @@ import torch
 
 from export import graphs, runtime
 from export.graphs import BATCH_SIZES, Decoder, Encoder, difference
-from vae import networks
 from vae.errors import UserError
 from vae.grid import Spec
-from vae.networks import FAMILIES, Widths, as_inputs, build
+from vae.models import vae
+from vae.models.families import FAMILIES
+from vae.models.vae import as_inputs, build
+from vae.models.widths import Widths
 
 WIDTHS = Widths(hidden_units=16, base_channels=2)
 
@@ -64,7 +66,7 @@ def test_a_rearranged_encoder_computes_the_same_without_reordering(family, shape
         torch.testing.assert_close(found, wanted)
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, before[name])
-    maps = fast.encoder.body[:-1](torch.rand(5, *networks.to_planes(shape)))
+    maps = fast.encoder.body[:-1](torch.rand(5, *vae.to_planes(shape)))
     if maps.ndim == 4:
         assert fast.encoder.body[-1](maps).data_ptr() == maps.data_ptr()
 
@@ -150,10 +152,12 @@ def test_a_diverged_model_is_exported_unchecked(tmp_path):
 
 def test_the_decoder_answers_probabilities_and_the_encoder_takes_bytes():
     model = build(Spec.parse("L3_DNN1_CNN1"), (3, 8, 8), WIDTHS, 0)
-    probabilities = Decoder(model, (3, 8, 8))(torch.randn(4, 3) * 100)
-    assert probabilities.shape == (4, 3, 8, 8)
-    assert 0 <= probabilities.min() <= probabilities.max() <= 1
-    assert Encoder(model)(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))[0].shape == (2, 3)
+    codes = torch.randn(4, 3)
+    logits = model.decoder(codes)
+    torch.testing.assert_close(Decoder(model, (3, 8, 8))(codes), 1 / (1 + torch.exp(-logits)))
+    pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    for wanted, codes in zip(model.encoder(pixels / 255), Encoder(model)(pixels), strict=True):
+        torch.testing.assert_close(codes, wanted)
 
 
 def test_batches_are_joined_in_order(tmp_path, monkeypatch):

@@ -6,12 +6,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from PIL import Image
 
-from vae import effects, figures, ranking
+from vae import catalogue
+from vae.analysis import effects, ranking
 from vae.files import write_json, write_npz
 from vae.grid import expand, folder
+from vae.report import figures
+from vae.report.figures import drawing
 
 FONT_AT_LEAST = 6.5
 
@@ -56,7 +58,7 @@ def study(tmp_path_factory):
             dimensions = 10 ** rng.uniform(-8, 1, spec.latent_size)
             write_json(path / "metrics.json", {"kld_per_dimension": dimensions.tolist()})
             write_npz(
-                path / "projection.npz",
+                path / "codes.npz",
                 components=rng.normal(size=(50, 2)).astype(np.float32),
                 explained_variance_ratio=np.array([0.4, 0.2, 0.1]),
             )
@@ -67,7 +69,11 @@ def study(tmp_path_factory):
     rows = pd.DataFrame(rows)
     test_images = rng.integers(0, 256, (50, 28, 28), np.uint8)
     spectrum = np.linspace(40, 0, 784)
-    return figures.Study(rows, ranking.by_architecture(rows), models, spectrum, np.arange(50) % 10, test_images)
+    labels = ranking.by_architecture(rows)
+    tables = {"labels": labels, "counts": ranking.counts(labels), "effects": effects.fit(rows)}
+    return figures.Study(
+        rows, models=models, spectrum=spectrum, test_labels=np.arange(50) % 10, test_images=test_images, **tables
+    )
 
 
 def texts(page):
@@ -79,8 +85,8 @@ def texts(page):
 def test_every_text_is_large_enough_and_on_the_page(study, name):
     for page in figures.FIGURES[name](study):
         width, height = page.get_size_inches()
-        assert width == figures.WIDTH
-        assert height <= figures.HEIGHT + 0.01
+        assert width == drawing.WIDTH
+        assert height <= drawing.HEIGHT + 0.01
         assert min(text.get_fontsize() for text in texts(page)) >= FONT_AT_LEAST
         drawn = page.get_tightbbox()
         assert 0 <= drawn.x0 <= drawn.x1 <= width
@@ -94,7 +100,7 @@ def test_a_ranking_names_every_label_that_did_not_diverge_without_overlap(study,
     labels = []
     for page in pages:
         texts(page)
-        for axes in page.axes[: figures.COLUMNS]:  # the axes of the KLD lie on top of them
+        for axes in page.axes[: drawing.COLUMNS]:  # the axes of the KLD lie on top of them
             boxes = [tick.get_window_extent() for tick in axes.get_yticklabels() if tick.get_text()]
             assert all(lower.y1 <= upper.y0 + 1 for upper, lower in pairwise(boxes))
             labels += [tick.get_text().split()[0] for tick in axes.get_yticklabels() if tick.get_text().startswith("L")]
@@ -148,7 +154,7 @@ def test_effects_are_drawn_where_they_are_found(study):
 
 
 def test_a_kld_of_nothing_is_drawn_at_the_edge(study):
-    assert study.labels["kld"].min() < figures.SMALLEST_KLD
+    assert study.labels["kld"].min() < drawing.SMALLEST_KLD
     for page in figures.FIGURES["kld_ranked"](study):
         for axes in page.axes:
             low, high = axes.get_xlim()
@@ -187,8 +193,8 @@ def test_panels_name_their_axes(study):
     }.items():
         for page in figures.FIGURES[name](study):
             shown = [axes for axes in page.axes if axes.get_visible()]
-            assert sum(axes.get_xlabel() == xlabel for axes in shown) == figures.PANELS[1]
-            assert sum(ylabel in axes.get_ylabel() for axes in shown) == figures.PANELS[0]
+            assert sum(axes.get_xlabel() == xlabel for axes in shown) == drawing.PANELS[1]
+            assert sum(ylabel in axes.get_ylabel() for axes in shown) == drawing.PANELS[0]
             plt.close(page)
 
 
@@ -207,16 +213,15 @@ def test_the_bars_of_the_counts_are_the_counts(study):
     plt.close(page)
 
 
+@pytest.mark.slow
 def test_pages_are_kept_apart_in_the_pdf_and_stacked_in_the_png(study, tmp_path):
     pages = figures.FIGURES["pca_top_half"](study)
     heights = [page.get_size_inches()[1] * 150 for page in pages]
-    figures.save(pages, tmp_path / "a.png", tmp_path / "a.pdf")
+    drawing.save(pages, tmp_path / "a.png", tmp_path / "a.pdf")
     with Image.open(tmp_path / "a.png") as image:
         assert image.size[1] == pytest.approx(sum(heights), abs=3)
     assert len(re.findall(rb"/Type /Page\b", (tmp_path / "a.pdf").read_bytes())) == len(pages) == 2
 
 
-def test_the_rules_draw_every_figure():
-    rules = (ROOT / "workflow/rules/common.smk").read_text()
-    listed = re.search(r"CATEGORIES = \{(.*?)\}", rules, re.S)[1]
-    assert re.findall(r'"(\w+)":', listed) == list(figures.FIGURES)
+def test_every_figure_of_the_catalogue_is_drawn():
+    assert set(figures.FIGURES) == set(catalogue.FIGURES)

@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is(tmp_path)
     files.check_writable(tmp_path / "made" / "later")
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match=f"{folder}: cannot be written to"):
+        with pytest.raises(UserError, match=f"{folder}: is not writable"):
             files.check_writable(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -55,13 +55,20 @@ def test_json_has_no_nan_and_names_itself_when_broken(tmp_path):
 
 def test_bad_input_is_one_line_and_code_2(tmp_path, capsys):
     config = json.dumps({"dataset": {"name": "mine", "path": str(tmp_path / "nowhere")}})
-    assert main(["data", "--config", config, str(tmp_path / "dataset.npz")]) == 2
+    assert main(["dataset", "--config", config, str(tmp_path / "dataset.npz")]) == 2
     assert capsys.readouterr().err == f"vae: ERROR: {tmp_path}/nowhere: no such folder or .npz file\n"
     assert not list(tmp_path.iterdir())
 
 
 def test_an_error_goes_to_the_terminal_and_to_the_log(tmp_path, capsys):
-    arguments = ["data", "--config", "{}{", "--log", str(tmp_path / "logs" / "data.log"), str(tmp_path / "dataset.npz")]
+    arguments = [
+        "dataset",
+        "--config",
+        "{}{",
+        "--log",
+        str(tmp_path / "logs" / "data.log"),
+        str(tmp_path / "dataset.npz"),
+    ]
     assert main(arguments) == 2
     assert "vae: ERROR: config {}{" in capsys.readouterr().err
     assert "config {}{" in (tmp_path / "logs" / "data.log").read_text()
@@ -73,7 +80,15 @@ def test_a_disk_that_takes_no_more_is_one_line_and_code_1(tmp_path):
     limit = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (99_999, 99_999)); from vae.cli import main; "
     )
-    command = [sys.executable, "-c", limit + "sys.exit(main(sys.argv[1:]))", "data", "--config", config, "dataset.npz"]
+    command = [
+        sys.executable,
+        "-c",
+        limit + "sys.exit(main(sys.argv[1:]))",
+        "dataset",
+        "--config",
+        config,
+        "dataset.npz",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The Fréchet distance, and the classifier in whose features it is taken."""
+"""The FID-style distance, and the classifier in whose features it is taken."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,16 @@ import torch
 
 from export.graphs import export_features
 from export.runtime import open_session, run
-from vae import classifier, frechet
+from vae.measures import classifier, frechet
+from vae.measures.frechet import Moments, distance
 
 
 def test_the_distance_of_two_known_gaussians():
     """With covariances that commute it is |m - n|² + Σ (√c - √d)² over their eigenvalues."""
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     first, second = np.array([1.0, 4.0, 9.0]), np.array([4.0, 4.0, 1.0])
-    found = frechet.distance(np.zeros(3), turn * first @ turn.T, np.array([1.0, 2.0, 2.0]), turn * second @ turn.T)
-    assert found == pytest.approx(9 + 1 + 0 + 4)
+    one, other = Moments(np.zeros(3), turn * first @ turn.T), Moments(np.array([1.0, 2.0, 2.0]), turn * second @ turn.T)
+    assert distance(one, other) == pytest.approx(9 + 1 + 0 + 4)
 
 
 def test_the_distance_of_two_known_gaussians_that_do_not_commute():
@@ -22,22 +23,22 @@ def test_the_distance_of_two_known_gaussians_that_do_not_commute():
     first, second = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([[1.0, -0.5], [-0.5, 2.0]])
     root = np.sqrt(np.trace(first @ second) + 2 * np.sqrt(np.linalg.det(first) * np.linalg.det(second)))
     zero = np.zeros(2)
-    assert frechet.distance(zero, first, zero, second) == pytest.approx(8 - 2 * root)
-    assert frechet.distance(zero, first, zero, first) == pytest.approx(0, abs=1e-9)
+    assert distance(Moments(zero, first), Moments(zero, second)) == pytest.approx(8 - 2 * root)
+    assert distance(Moments(zero, first), Moments(zero, first)) == pytest.approx(0, abs=1e-9)
 
 
 def test_samples_come_near_the_distance_of_what_they_are_drawn_from():
     rng = np.random.default_rng(0)
     drawn = (frechet.moments(rng.normal(mean, 2, size=(50_000, 4))) for mean in (0, 1))
     (first, second) = drawn
-    assert frechet.distance(*first, *second) == pytest.approx(4, rel=0.05)
+    assert distance(first, second) == pytest.approx(4, rel=0.05)
 
 
 def test_identical_images_have_no_spread():
-    mean, covariance = frechet.moments(np.ones((5, 3)))
-    assert not covariance.any()
-    other = np.diag([1.0, 2.0, 3.0])
-    assert frechet.distance(mean, covariance, mean, other) == pytest.approx(6)
+    identical = frechet.moments(np.ones((5, 3)))
+    assert not identical.covariance.any()
+    others = Moments(identical.mean, np.diag([1.0, 2.0, 3.0]))
+    assert distance(identical, others) == pytest.approx(6)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_the_classifier_learns_and_floor_and_ceiling_are_apart(trained, sample):
     assert classifier.accuracy(trained, np.array(sample.test_images), sample.test_labels) > 0.8
     images = (sample.test_images, sample.train_images[:500], np.array(sample.test_images[:1]).repeat(2, 0))
     test, train, one = (frechet.moments(classifier.features(trained, np.array(part))) for part in images)
-    assert frechet.distance(*train, *test) < 0.2 * frechet.distance(*one, *test)
+    assert distance(train, test) < 0.2 * distance(one, test)
 
 
 def test_labels_need_not_count_from_zero(sample):

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vae import likelihood
-from vae.networks import as_inputs
+from vae.measures import likelihood
+from vae.models.vae import as_inputs
 
 SIGMA = 0.3
 

@@ -17,7 +17,8 @@ from export.graphs import export
 from vae.cli import main
 from vae.errors import UserError
 from vae.grid import Spec
-from vae.networks import Widths, as_inputs, build
+from vae.models.vae import as_inputs, build
+from vae.models.widths import Widths
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("cmake") and shutil.which("c++")), reason="cmake or a C++ compiler is not installed"
@@ -168,7 +169,7 @@ DAMAGE = {
     "short": (lambda raw: raw[:-1], "take 78400 bytes, 78399 are there"),
     "long": (lambda raw: raw + b"x", "take 78400 bytes, 78401 are there"),
     "huge": (lambda raw: raw[:4] + struct.pack(">3I", *[2**32 - 1] * 3), "bytes, 0 are there"),
-    "empty": (lambda raw: raw[:4] + struct.pack(">3I", 0, 28, 28), "holds no images"),
+    "empty": (lambda raw: raw[:4] + struct.pack(">3I", 0, 28, 28), "is empty"),
     "other": (lambda raw: raw[:4] + struct.pack(">3I", 100, 14, 56) + raw[16:], "the encoder takes [28, 28]"),
     "negative.npy": (lambda raw: header("(100, 28, -28)"), "not a sound .npy"),
     "much.npy": (lambda raw: header("(100, 28, 99999999999999999999)"), "not a sound .npy"),

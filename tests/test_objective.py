@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from vae.objective import Objective, kld
+from vae.training.objective import Objective, kld
 
 
 @pytest.fixture

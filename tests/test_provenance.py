@@ -10,20 +10,22 @@ import yaml
 from conftest import ROOT
 
 from vae import provenance
+from vae.catalogue import STAGES
 from vae.cli import main
 from vae.errors import UserError
+from vae.provenance import Origin
 
 
 def printed(capsys, folder):
     """What `vae provenance` says of a model: facts, and commands by the files that they make."""
     assert main(["provenance", str(folder)]) == 0
-    facts, commands = capsys.readouterr().out.split("\n\n# Each again, from the folder that the study ran in:\n")
+    facts, commands = capsys.readouterr().out.split("\n\n# To reproduce them, run in the folder of the study:\n")
     lines = [line.split("  # ") for line in commands.splitlines()]
     return yaml.safe_load(facts), {file: command for command, files in lines for file in files.split(", ")}
 
 
 def test_a_model_says_from_what_and_by_what_it_was_made(colour, capsys):
-    folder = colour / "models/L3_CNN5_DNN1/seed0"
+    folder = colour / "results/models/L3_CNN5_DNN1/seed0"
     facts, _ = printed(capsys, folder)
     dataset = json.loads((colour / "dataset.json").read_text())
     training = facts["training"]
@@ -35,19 +37,23 @@ def test_a_model_says_from_what_and_by_what_it_was_made(colour, capsys):
         "weights.safetensors", "encoder.onnx", "decoder.onnx", "encoder.ts", "decoder.ts", "encoder.int8.onnx",
     }  # fmt: skip
     assert all(re.fullmatch("[0-9a-f]{64}, as written", state) for state in facts["files"].values())
-    (made,) = facts["made_by"]
-    assert sorted(made["files"]) == sorted(path.name for path in folder.glob("*.json"))
-    assert made["source_sha256"] == f"{provenance.source()}, this installation's"
-    assert set(made["versions"]) == {"python", *provenance.PACKAGES}
+    stages = [stage for stage in STAGES if STAGES[stage].of == "model" and stage != "latents"]
+    assert sorted(made["stage"] for made in facts["made_by"]) == sorted(stages)
+    assert sorted(file for made in facts["made_by"] for file in made["files"]) == sorted(
+        path.name for path in folder.glob("*.json")
+    )
+    for made in facts["made_by"]:
+        assert made["source_sha256"] == f"{provenance.source(made['stage'])}, this installation's"
+        assert set(made["versions"]) == {"python", *provenance.PACKAGES}
 
 
 def test_its_commands_make_the_same_numbers_again(colour, tmp_path, capsys):
     shutil.copytree(colour, tmp_path / "again")
-    folder = tmp_path / "again/models/L3_CNN5_DNN1/seed0"
+    folder = tmp_path / "again/results/models/L3_CNN5_DNN1/seed0"
     _, commands = printed(capsys, folder)
     before = {name: (folder / name).read_bytes() for name in commands}
     shutil.rmtree(folder)
-    stages = ("provenance", "likelihood", "export", "latents", "projection", "samples", "encoder.int8")
+    stages = ("provenance", "likelihood", "export", "latents", "codes", "samples", "encoder.int8")
     names = [next(name for name in commands if name.rsplit(".", 1)[0] == stage) for stage in stages]
     for name in names:
         assert main(shlex.split(commands[name].replace(str(colour), str(tmp_path / "again")))[3:]) == 0
@@ -62,7 +68,7 @@ def test_its_commands_make_the_same_numbers_again(colour, tmp_path, capsys):
 
 def test_a_file_that_is_not_what_was_written_is_named(colour, tmp_path, capsys):
     folder = tmp_path / "L3_CNN5_DNN1/seed0"
-    shutil.copytree(colour / "models/L3_CNN5_DNN1/seed0", folder)
+    shutil.copytree(colour / "results/models/L3_CNN5_DNN1/seed0", folder)
     raw = bytearray((folder / "encoder.onnx").read_bytes())
     raw[len(raw) // 2] ^= 1
     (folder / "encoder.onnx").write_bytes(raw)
@@ -78,19 +84,48 @@ def test_files_of_another_format_are_refused(tmp_path):
     path.write_text(json.dumps({"kld": 1.0}))
     with pytest.raises(UserError, match=r"metrics.json: written by another version of this package.*run again"):
         provenance.read(path)
-    provenance.write(path, {"kld": 1.0})
-    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    provenance.write(path, {"kld": 1.0}, Origin("train"))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 0'))
     with pytest.raises(UserError, match=r"metrics.json: written by \d+\.\d+\.\d+ of this package"):
         provenance.read(path)
 
 
-def test_the_source_is_all_files_of_both_packages(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "vae", tmp_path / "vae")
-    shutil.copytree(ROOT / "export", tmp_path / "export")
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """The source of stages of a copy of both packages, with nothing remembered, and the folder of the copy."""
+    for package in ("vae", "export"):
+        shutil.copytree(ROOT / package, tmp_path / package)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    source = provenance.source.__wrapped__
-    assert source() == provenance.source()
-    for name in ("vae/figures.py", "export/native/__init__.py"):
-        before = source()
-        (tmp_path / name).write_text((tmp_path / name).read_text() + "\n")
-        assert source() != before
+
+    def fresh(stage):
+        for cached in (provenance.source, provenance.closure, provenance._imported):
+            cached.cache_clear()
+        return provenance.source(stage)
+
+    yield fresh, tmp_path
+    for cached in (provenance.source, provenance.closure, provenance._imported):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "changed", "unchanged"),
+    [
+        ("vae/stages/train.py", {"train"}, set(STAGES) - {"train"}),
+        ("vae/training/loop.py", {"train", "likelihood", "export"}, {"latents", "measure_codes", "tables", "figure"}),
+        ("vae/seeds.py", {"train", "likelihood", "latents", "pixels", "claims"}, {"tables"}),
+        ("vae/measures/codes/pca.py", {"measure_codes"}, set(STAGES) - {"measure_codes"}),
+        ("vae/report/figures/losses.py", {"figure"}, set(STAGES) - {"figure"}),
+        ("vae/report/templates/claims.html", {"page", "leaderboard"}, set(STAGES) - {"page", "leaderboard"}),
+        ("export/quantise.py", {"quantise"}, set(STAGES) - {"quantise"}),
+        ("vae/data/fetch.py", set(), set(STAGES)),
+        ("vae/files.py", set(), set(STAGES)),
+        ("vae/cli.py", set(), set(STAGES)),
+    ],
+)
+def test_the_source_of_a_stage_is_what_it_imports(source, file, changed, unchanged):
+    """Its own file, what that imports directly or not, whole packages, and templates; not how a file is written."""
+    fresh, root = source
+    before = {stage: fresh(stage) for stage in STAGES}
+    (root / file).write_text((root / file).read_text() + "\n# edited\n")
+    differ = {stage for stage in STAGES if fresh(stage) != before[stage]}
+    assert changed <= differ <= set(STAGES) - unchanged

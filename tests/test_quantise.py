@@ -10,11 +10,15 @@ import torch
 
 from export import Encoder, quantise
 from export.graphs import export
-from vae import probes
 from vae.errors import UserError
 from vae.files import write_json
 from vae.grid import Spec
-from vae.networks import FAMILIES, Widths, build
+from vae.measures import quantisation
+from vae.measures.codes import probes
+from vae.measures.latents import Latents
+from vae.models.families import FAMILIES
+from vae.models.vae import build
+from vae.models.widths import Widths
 
 
 def exported(folder, images, spec="L8_CNN2_DNN1", status="ok"):
@@ -85,16 +89,19 @@ def test_a_diverged_encoder_stays_as_it_is_and_says_so(tmp_path, sample):
 def test_the_cost_is_that_of_its_definition(tmp_path, sample):
     folder = exported(tmp_path, np.array(sample.test_images[:50]))
     train, test = sample.train_images[:200], sample.test_images[:100]
-    labels = sample.train_labels[:200], sample.test_labels[:100]
     quantise.quantise(folder, train)
-    write_json(folder / "projection.json", {"probe_accuracy": 0.5, "knn_accuracy": 0.25})
     exact, found = (Encoder.load(folder, runtime).encode(test) for runtime in ("onnx", "int8"))
-    cost = quantise.cost(folder, train, test, labels, exact, 1)
+    scored, labels = np.arange(50), {"train_labels": sample.train_labels[:200], "labels": sample.test_labels[:100]}
+    latents = Latents(Encoder.load(folder).encode(train)[0], *exact, np.arange(200), scored, **labels)
+    train_mean, few = Encoder.load(folder, "int8").encode(train)[0], [part[scored] for part in found]
+    accuracies = {"probe_accuracy": 0.5, "knn_accuracy": 0.25}
+    cost = quantisation.measure(latents, train_mean, *few, accuracies) | quantise.described(folder)
     json.dumps(cost, allow_nan=False)
-    assert cost["mean_rms_error"] == pytest.approx(np.sqrt(((found[0] - exact[0]) ** 2).mean()), rel=1e-5)
-    assert cost["log_variance_rms_error"] == pytest.approx(np.sqrt(((found[1] - exact[1]) ** 2).mean()), rel=1e-5)
-    assert cost["mean_spread"] == pytest.approx(np.sqrt(exact[0].var(0).mean()), rel=1e-5)
-    wanted = probes.measure(Encoder.load(folder, "int8").encode(train)[0], labels[0], found[0], labels[1])
+    for name, part, wanted in zip(("mean", "log_variance"), few, exact, strict=True):
+        error = np.sqrt(((part - wanted[scored]) ** 2).mean())
+        assert cost[f"{name}_rms_error"] == pytest.approx(error, rel=1e-5)
+    assert cost["mean_spread"] == pytest.approx(np.sqrt(exact[0][scored].var(0).mean()), rel=1e-5)
+    wanted = probes.classes(train_mean, labels["train_labels"], few[0], labels["labels"][scored])
     assert cost["probe_accuracy"] == {"float32": 0.5, "int8": wanted["probe_accuracy"]}
     assert cost["knn_accuracy"] == {"float32": 0.25, "int8": wanted["knn_accuracy"]}
     assert cost["bytes"]["int8"] == (folder / "encoder.int8.onnx").stat().st_size

@@ -4,13 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae import leaderboard, ranking
+from vae.analysis import ranking, table
 from vae.errors import UserError
 from vae.grid import Spec, expand, folder
-from vae.provenance import write
+from vae.provenance import Origin
+from vae.provenance import write as write_numbers
+from vae.report import pages
 
 EVALUATION = {"collapsed_below": 1.0, "active_above": 0.01}
 SPECS = expand({"latent_sizes": [2, 5], "encoders": ["DNN1", "CNN1"], "decoders": ["DNN1", "CNN1"]})
+
+
+def write(path, numbers):
+    write_numbers(path, numbers, Origin("train"))
 
 
 def write_model(models, spec, seed, reconstruction, kld, status="ok"):
@@ -31,13 +37,13 @@ def write_model(models, spec, seed, reconstruction, kld, status="ok"):
         "epochs": 3,
     }
     write(path / "metrics.json", metrics)
-    projection = {
-        "explained_variance_ratio": [0.5, 0.2, 0.1], "silhouette": 0.1, "knn_accuracy": 0.9, "probe_accuracy": 0.8,
+    codes = {
+        "explained_variance_2": 0.7, "silhouette": 0.1, "knn_accuracy": 0.9, "probe_accuracy": 0.8,
         "mutual_information": 2.0, "mutual_information_ceiling": 7.6,
     }  # fmt: skip
     write(path / "likelihood.json", {"likelihood_bound": -reconstruction, "likelihood_bound_error": 1.0})
     write(path / "samples.json", {"frechet_distance": 5.0})
-    write(path / "projection.json", projection)
+    write(path / "codes.json", codes)
     write(path / "export.json", {"largest_relative_difference": {"encoder": {"onnx": 1e-7, "torchscript": 0.0}}})
     write(
         path / "provenance.json",
@@ -45,7 +51,7 @@ def write_model(models, spec, seed, reconstruction, kld, status="ok"):
     )
 
 
-def write_references(path):
+def write_baselines(path):
     """Of two latent sizes; the number tells what it was measured of."""
 
     def measures(value):
@@ -67,8 +73,8 @@ def rows(tmp_path):
         for seed in (0, 1):
             status = "diverged" if (i, seed) in ((0, 1), (1, 0), (1, 1)) else "ok"
             write_model(tmp_path, spec, seed, 200.0 - 10 * i + seed, 0.2 * i, status)
-    write_references(tmp_path / "references")
-    return ranking.table(tmp_path, tmp_path / "references", SPECS, [0, 1], EVALUATION)
+    write_baselines(tmp_path / "baselines")
+    return table.gather(tmp_path, tmp_path / "baselines", SPECS, [0, 1], EVALUATION)
 
 
 def test_a_model_stands_beside_what_it_is_held_against(rows):
@@ -115,14 +121,15 @@ def test_what_follows_from_the_thresholds(rows):
 
 def test_the_table_reads_back(rows, tmp_path):
     rows.to_csv(tmp_path / "models.csv", index=False)
-    again = ranking.read(tmp_path / "models.csv")
+    again = table.read(tmp_path / "models.csv")
     for column in ("reconstruction", "kld", "label", "rank"):
         pd.testing.assert_series_equal(again[column], rows[column], check_dtype=False)
     pd.testing.assert_frame_equal(ranking.by_architecture(again), ranking.by_architecture(rows), check_dtype=False)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    for name in ("other.csv", "missing.csv"):
-        with pytest.raises(UserError, match=f"{name}: not a table of models"):
-            ranking.read(tmp_path / name)
+    with pytest.raises(UserError, match=r"other.csv: not the table that is expected \(has no column kld, label"):
+        table.read(tmp_path / "other.csv")
+    with pytest.raises(UserError, match=r"missing.csv: not a table"):
+        table.read(tmp_path / "missing.csv")
 
 
 def test_labels_average_the_seeds_that_did_not_diverge(rows):
@@ -134,7 +141,7 @@ def test_labels_average_the_seeds_that_did_not_diverge(rows):
     assert labels.index[-1] == str(SPECS[1])
     assert np.isnan(labels.loc[str(SPECS[1]), "reconstruction"])
     assert labels["rank"].tolist() == list(range(1, 9))
-    assert labels.loc[str(SPECS[7]), "collapsed"] == False  # noqa: E712
+    assert labels.loc[[str(SPECS[0]), str(SPECS[7])], "collapsed"].tolist() == [1, 0]
 
 
 def test_the_quartile_and_its_counts(rows):
@@ -142,7 +149,7 @@ def test_the_quartile_and_its_counts(rows):
     assert ranking.top(labels, 1 / 4)["label"].tolist() == [str(SPECS[7]), str(SPECS[6])]
     assert len(ranking.top(labels, 1)) == 7  # the one that diverged is in no quantile
     counts = ranking.counts(labels, 1 / 4).set_index(["by", "value"])
-    assert counts.loc[("latent_size", 5), ["top", "models", "expected"]].tolist() == [2, 4, 1]
+    assert counts.loc[("latent_size", 5), ["top", "models", "expected"]].tolist() == [2, 4, 4 * 2 / 7]
     assert counts.loc[("latent_size", 2), "top"] == 0
     assert counts.loc[("encoder", "CNN1"), "top"] == 2
     assert counts.loc[("decoder", "DNN1"), "top"] == 1
@@ -167,19 +174,19 @@ def test_counts_add_up(reconstructions, fraction):
 
 
 def test_a_model_without_results_is_named(tmp_path):
-    write_references(tmp_path)
+    write_baselines(tmp_path)
     with pytest.raises(UserError, match=r"L2_DNN1_DNN1/seed0/metrics\.json: no such file"):
-        ranking.table(tmp_path, tmp_path, [Spec.parse("L2_DNN1_DNN1")], [0], EVALUATION)
+        table.gather(tmp_path, tmp_path, [Spec.parse("L2_DNN1_DNN1")], [0], EVALUATION)
 
 
 def test_the_leaderboard_has_every_model_and_says_when_labels_are_missing(rows):
     facts = {"name": "<own>", "train_images": 20, "test_images": 10, "classes": 3}
-    page = leaderboard.page(rows, facts)
+    page = pages.leaderboard(rows, facts)
     assert page.count("<tr") == 17
     assert "16 models on &lt;own&gt;" in page
     assert "3 diverged" in page
     assert "kNN accuracy" in page
     assert "http" not in page  # self-contained
-    without = leaderboard.page(rows, facts | {"classes": None})
+    without = pages.leaderboard(rows, facts | {"classes": None})
     assert "has no labels" in without
     assert "<th>kNN accuracy</th>" not in without

@@ -1,14 +1,20 @@
-"""What must agree between files: pins and environments, rules and imports, README and code."""
+"""What must agree between files: pins and environments, rooms and imports, README and code."""
 
 import ast
 import re
 import runpy
+import subprocess
 import sys
 import tomllib
+from unittest.mock import patch
 
 import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
+
+import vae
+from vae import catalogue
+from vae.models import families
 
 PINS = [line for line in (ROOT / "envs/requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
 
@@ -33,104 +39,115 @@ def test_the_pins_satisfy_the_package():
         assert requirement.specifier.contains(pinned[requirement.name]), requirement
 
 
-def imports(tree):
-    """Modules of this repository that a piece of code imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("vae", "export"):
-            for name in node.names:
-                module = f"{node.module}.{name.name}"
-                yield module if (ROOT / f"{module.replace('.', '/')}.py").exists() else node.module
+# Who may know whom: a room may import those that it names, and itself. The ground floor is all modules of `vae` that
+# lie in no room, and everybody may import it.
+GROUND = "ground floor"
+MAY_IMPORT = {
+    GROUND: set(),
+    "vae.data": {GROUND},
+    "vae.models": {GROUND, "vae.data"},
+    "vae.training": {GROUND, "vae.data", "vae.models"},
+    "vae.measures": {GROUND, "vae.data", "vae.models", "vae.training"},
+    "vae.analysis": {GROUND, "vae.data", "vae.models", "vae.training", "vae.measures"},
+    "vae.report": {GROUND, "vae.data", "vae.models", "vae.training", "vae.measures", "vae.analysis"},
+    "export": {GROUND, "vae.data", "vae.models", "vae.training.checkpoint"},
+    "vae.stages": {
+        GROUND, "vae.data", "vae.models", "vae.training", "vae.measures", "vae.analysis", "vae.report", "export",
+    },
+    "vae.tools": {GROUND, "vae.analysis", "vae.report", "export"},
+    "workflow": {GROUND, "vae.data", "vae.models", "vae.training", "snakemake"},
+}  # fmt: skip
+ROOMS = [room for room in MAY_IMPORT if room != GROUND]
 
 
-def closure(modules):
-    found = set()
-    waiting = set(modules)
-    while waiting:
-        module = waiting.pop()
-        found.add(module)
-        path = ROOT / f"{module.replace('.', '/')}.py"
-        path = path if path.exists() else ROOT / module / "__init__.py"
-        waiting |= set(imports(ast.parse(path.read_text()))) - found
-    return found
+def imported(path):
+    """What a file imports, anywhere in its code: modules, and names of modules."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-PLUMBING = {"vae", "vae.errors", "vae.files", "vae.provenance"}  # how to write a file is no reason to train again
+def is_in(module, place):
+    return module == place or module.startswith(f"{place}.")
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "data",
-        "study",
-        "pixels",
-        "untrained",
-        "classifier",
-        "train",
-        "likelihood",
-        "export",
-        "latents",
-        "project",
-        "sample",
-        "quantise",
-        "rank",
-        "figure",
-        "leaderboard",
-        "claims",
-    ],
-)
-def test_each_rule_depends_on_the_package_files_its_stage_imports(stage):
-    (run,) = (
-        node
-        for node in ast.parse((ROOT / "vae/cli.py").read_text()).body
-        if isinstance(node, ast.FunctionDef) and node.name == f"run_{stage}"
-    )
-    rule = next(
-        text
-        for file in (ROOT / "workflow/rules").glob("*.smk")
-        for text in file.read_text().split("\nrule ")
-        if text.removeprefix("rule ").startswith(f"{stage}:")
-    )
-    listed = re.findall(r'"((?:vae|export)/\w+)"', re.search(r"code=code\((.*?)\)", rule, re.S)[1])
-    assert {name.replace("/", ".") for name in listed} == closure(imports(run)) - PLUMBING
+def room_of(module):
+    return next((room for room in ROOMS if is_in(module, room)), GROUND if is_in(module, "vae") else None)
 
 
-def test_the_package_knows_nothing_of_snakemake_and_vae_nothing_of_export():
-    for path in [*(ROOT / "vae").glob("*.py"), *(ROOT / "export").glob("*.py")]:
-        tree = ast.parse(path.read_text())
-        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        assert not {name for name in names if name and name.split(".")[0] == "snakemake"}, path
-        if path.parent.name == "vae" and path.name != "cli.py":
-            assert not {name for name in names if name and name.split(".")[0] == "export"}, path
+SOURCES = sorted(path for folder in ("vae", "export", "workflow/lib") for path in (ROOT / folder).rglob("*.py"))
 
 
-def test_the_example_of_an_own_family_in_the_readme_works(tmp_path, monkeypatch):
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_room_imports_what_it_may(path):
+    room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if path.name == "cli.py":  # the one place that finds stages and tools by their names
+        room = "vae.stages"
+    may = MAY_IMPORT[room]
+    for module in imported(path):
+        if room_of(module) in (None, room):
+            assert module.split(".")[0] != "snakemake" or "snakemake" in may, f"{path} imports {module}"
+        else:
+            ground = GROUND in may and room_of(module) == GROUND
+            assert ground or any(is_in(module, place) for place in may), f"{path} imports {module}"
+
+
+def test_the_ground_floor_needs_no_numerical_package():
+    heavy = {"torch", "sklearn", "matplotlib", "scipy", "onnxruntime"}
+    ground = [path for path in SOURCES if path.parent == ROOT / "vae"]
+    assert len(ground) > 5
+    for path in ground:
+        assert not {module.split(".")[0] for module in imported(path)} & heavy, path
+
+
+def test_every_stage_has_a_module_and_a_rule_of_its_name_and_every_tool_a_module():
+    def names(pattern):
+        return {path.stem for path in ROOT.glob(pattern)}
+
+    assert names("vae/stages/*.py") - {"__init__"} == set(catalogue.STAGES)
+    assert names("workflow/rules/*.smk") - {"common"} == set(catalogue.STAGES)
+    assert names("vae/tools/*.py") - {"__init__"} == set(catalogue.TOOLS)
+
+
+def test_the_public_names_are_there_and_cost_nothing_before_they_are_asked_for():
+    for name in vae.__all__:
+        assert getattr(vae, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vae.nothing  # noqa: B018
+    command = [sys.executable, "-c", "import sys, vae; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def test_nothing_edits_the_path_of_modules():
+    edits = [path for folder in ("vae", "export", "workflow", "benchmarks") for path in (ROOT / folder).rglob("*.*")]
+    for path in [path for path in edits if path.suffix in (".py", ".smk")]:
+        assert "sys.path" not in path.read_text(), path
+
+
+@patch.dict(families.FAMILIES)
+def test_the_example_of_an_own_family_in_the_readme_works(tmp_path):
     import numpy as np
     import torch
 
     from export.graphs import export
-    from vae import networks, training
     from vae.grid import Spec
+    from vae.models import widths
+    from vae.training import loop, objective, recipe
 
-    monkeypatch.setattr(networks, "FAMILIES", dict(networks.FAMILIES))
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     (example,) = (block for block in blocks if "@family(" in block)
-    exec(example, dict(vars(networks)))
-    (name,) = set(networks.FAMILIES) - {"DNN", "CNN"}
+    exec(example, {})
+    (name,) = set(families.FAMILIES) - {"DNN", "CNN"}
     label = f"L3_{name}2_{name}1"
-    recipe = training.Recipe(
-        networks.Widths(8, 2),
-        training.Objective("bernoulli", 0.1, 1.0, "sum"),
-        training.Training("adam", 0.001, 10, 1, None),
+    how = recipe.Recipe(
+        widths.Widths(8, 2),
+        objective.Objective("bernoulli", 0.1, 1.0, "sum"),
+        recipe.Training("adam", 0.001, 10, 1, None),
     )
     images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
-    trained = training.train(Spec.parse(label), 0, torch.from_numpy(images), recipe, torch.device("cpu"))
+    trained = loop.train(Spec.parse(label), 0, torch.from_numpy(images), how, torch.device("cpu"))
     assert trained.status == "ok"
     export(tmp_path, trained.model.eval(), images, {}, check=True)
     assert (tmp_path / "export.json").exists()
-
-
-def test_python_is_new_enough_for_the_package():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == ">=3.11"
-    assert sys.version_info >= (3, 11)

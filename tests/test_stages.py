@@ -5,12 +5,13 @@ import pytest
 from conftest import study
 from PIL import Image
 
-from vae import figures, ranking
+from vae.analysis import table
+from vae.catalogue import FIGURES
 from vae.cli import main
 
 
 def test_colour_images_without_labels_go_all_the_way(colour):
-    rows = ranking.read(colour / "models.csv")
+    rows = table.read(colour / "results/tables/models.csv")
     assert len(rows) == 8
     assert (rows["status"] == "ok").all()
     assert rows["reconstruction"].notna().all()
@@ -21,9 +22,10 @@ def test_colour_images_without_labels_go_all_the_way(colour):
         assert rows[name].isna().all()
     assert (rows["linear_kld"] > 0).all()
     assert (rows["export_difference"] < 1e-4).all()
-    assert "has no labels" in (colour / "leaderboard.html").read_text()
+    assert "has no labels" in (colour / "results/leaderboard.html").read_text()
 
 
+@pytest.mark.slow
 def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure(tmp_path):
     study(
         tmp_path,
@@ -33,11 +35,11 @@ def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure
         objective={"likelihood": "bernoulli"},
         grid={"latent_sizes": [3]},
     )
-    rows = ranking.read(tmp_path / "models.csv")
+    rows = table.read(tmp_path / "results/tables/models.csv")
     assert not rows.isna().any(axis=None)
     assert (rows["frechet_floor"] < rows["frechet_ceiling"]).all()
     assert rows[["encoder_parameters", "decoder_parameters"]].stack().between(38_000, 42_000).all()
-    assert "With one seed there is no interval" in (tmp_path / "claims.html").read_text()
+    assert "With one seed there is no interval" in (tmp_path / "results/claims.html").read_text()
     with np.load(tmp_path / "dataset.npz") as dataset:
         assert np.unique(dataset["test_images"]).tolist() == [0, 255]
         assert np.unique(dataset["train_images"]).size > 2
@@ -46,7 +48,7 @@ def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure
 def test_latents_are_those_of_the_exported_encoder(colour):
     import onnxruntime
 
-    folder = colour / "models" / "L3_CNN5_DNN1" / "seed0"
+    folder = colour / "results/models" / "L3_CNN5_DNN1" / "seed0"
     with np.load(colour / "own.npz") as own:
         images = own["test_images"]
     mean, log_variance = onnxruntime.InferenceSession(folder / "encoder.onnx").run(None, {"images": images})
@@ -64,32 +66,33 @@ def test_a_job_with_too_little_memory_is_refused_and_leaves_nothing(colour, tmp_
 
 
 def test_examples_are_colour_images(colour):
-    with np.load(colour / "models" / "L3_CNN5_DNN1" / "seed0" / "examples.npz") as examples:
+    with np.load(colour / "results/models" / "L3_CNN5_DNN1" / "seed0" / "examples.npz") as examples:
         assert examples["reconstructions"].shape == examples["samples"].shape == (10, 3, 32, 32)
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_drawn_at_a_width_that_is_read(colour, name):
-    with Image.open(colour / f"{name}.png") as image:
+    with Image.open(colour / f"results/figures/{name}.png") as image:
         pixels = np.asarray(image)
     assert pixels.shape[1] == pytest.approx(8.27 * 150, abs=2)
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
-    assert (colour / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert (colour / f"results/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_reconstructions_of_colour_images_are_drawn_in_colour(colour):
-    with Image.open(colour / "reconstructions.png") as image:
+    with Image.open(colour / "results/figures/reconstructions.png") as image:
         pixels = np.asarray(image).astype(int)
     assert (np.ptp(pixels, axis=-1) > 60).mean() > 0.03
 
 
+@pytest.mark.slow
 def test_a_study_in_which_every_model_diverges_goes_all_the_way(tmp_path):
     study(tmp_path, grid={"latent_sizes": [2]}, training={"learning_rate": 1e30})
-    rows = ranking.read(tmp_path / "models.csv")
+    rows = table.read(tmp_path / "results/tables/models.csv")
     assert rows["status"].tolist() == ["diverged"] * 4
     assert (
         rows[["reconstruction", "kld", "elbo", "collapsed", "export_difference", "likelihood_bound"]]
         .isna()
         .all(axis=None)
     )
-    assert "4 diverged" in (tmp_path / "leaderboard.html").read_text()
+    assert "4 diverged" in (tmp_path / "results/leaderboard.html").read_text()

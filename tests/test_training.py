@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from vae import checkpoint, evaluation, training
+from vae.data import dataset
 from vae.errors import UserError
 from vae.grid import Spec
-from vae.networks import FAMILIES
-from vae.objective import Objective
+from vae.measures import losses
+from vae.models.families import FAMILIES
+from vae.training import checkpoint, loop, recipe
 
 CPU = torch.device("cpu")
 
@@ -24,35 +25,35 @@ def equal(first, second):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns(family, images, recipe):
-    trained = training.train(Spec.parse(f"L8_{family}1_{family}1"), 0, images, of(recipe, epochs=4), CPU)
+    trained = loop.train(Spec.parse(f"L8_{family}1_{family}1"), 0, images, of(recipe, epochs=4), CPU)
     assert trained.status == "ok"
     assert [epoch["epoch"] for epoch in trained.history] == [1, 2, 3, 4]
     assert trained.history[-1]["loss"] < 0.8 * trained.history[0]["loss"]
 
 
-@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", recipe.OPTIMIZERS)
 def test_every_optimizer_takes_steps(optimizer, images, recipe):
     changed = of(recipe, optimizer=optimizer, learning_rate=0.01, epochs=2)
     changed = replace(changed, objective=replace(recipe.objective, reduction="mean"))
-    first, second = training.train(Spec.parse("L2_DNN1_DNN1"), 0, images[:500], changed, CPU).history
+    first, second = loop.train(Spec.parse("L2_DNN1_DNN1"), 0, images[:500], changed, CPU).history
     assert second["loss"] < first["loss"]
 
 
 def test_a_seed_decides_a_model_whatever_was_trained_before(images, recipe):
     spec = Spec.parse("L4_CNN1_DNN1")
-    alone = training.train(spec, 3, images[:500], recipe, CPU).model
-    training.train(Spec.parse("L9_DNN1_CNN2"), 3, images[:500], recipe, CPU)
+    alone = loop.train(spec, 3, images[:500], recipe, CPU).model
+    loop.train(Spec.parse("L9_DNN1_CNN2"), 3, images[:500], recipe, CPU)
     torch.rand(17)
     np.random.rand(17)
-    assert equal(alone, training.train(spec, 3, images[:500], recipe, CPU).model)
-    assert not equal(alone, training.train(spec, 4, images[:500], recipe, CPU).model)
+    assert equal(alone, loop.train(spec, 3, images[:500], recipe, CPU).model)
+    assert not equal(alone, loop.train(spec, 4, images[:500], recipe, CPU).model)
 
 
 def test_every_image_is_seen_once_an_epoch_in_a_new_order(images, recipe, monkeypatch):
     seen = []
-    original = training.as_inputs
-    monkeypatch.setattr(training, "as_inputs", lambda batch: seen.append(batch) or original(batch))
-    training.train(Spec.parse("L2_DNN1_DNN1"), 0, images[:250], of(recipe, epochs=2), CPU)
+    original = loop.as_inputs
+    monkeypatch.setattr(loop, "as_inputs", lambda batch: seen.append(batch) or original(batch))
+    loop.train(Spec.parse("L2_DNN1_DNN1"), 0, images[:250], of(recipe, epochs=2), CPU)
     assert [len(batch) for batch in seen] == [100, 100, 50] * 2
     first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
     assert not torch.equal(first, second)
@@ -61,7 +62,7 @@ def test_every_image_is_seen_once_an_epoch_in_a_new_order(images, recipe, monkey
 
 
 def test_binarised_images_are_white_as_often_as_they_are_bright_and_new_in_every_epoch():
-    run = training.Run(Spec.parse("L4_DNN1_DNN1"), 0, CPU)
+    run = loop.Run(Spec.parse("L4_DNN1_DNN1"), 0, CPU)
     grey = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).expand(20000, 1, 4)
     first, second = run.images(grey), run.images(grey)
     assert first.unique().tolist() == [0, 255]
@@ -74,7 +75,7 @@ def test_binarised_images_are_white_as_often_as_they_are_bright_and_new_in_every
 def test_a_model_of_binarised_images_is_another_model(images, recipe):
     spec = Spec.parse("L4_DNN1_DNN1")
     grey, drawn = (
-        training.train(spec, 0, images[:200], replace(recipe, binarise=binarise), CPU) for binarise in (False, True)
+        loop.train(spec, 0, images[:200], replace(recipe, binarise=binarise), CPU) for binarise in (False, True)
     )
     assert not equal(grey.model, drawn.model)
     assert images[:200].unique().numel() > 2
@@ -82,85 +83,26 @@ def test_a_model_of_binarised_images_is_another_model(images, recipe):
 
 def test_a_model_that_diverges_is_a_result(images, test_images, recipe):
     spec = Spec.parse("L2_DNN4_DNN4")
-    trained = training.train(spec, 0, images[:500], of(recipe, learning_rate=1e30, epochs=3), CPU)
+    trained = loop.train(spec, 0, images[:500], of(recipe, learning_rate=1e30, epochs=3), CPU)
     assert trained.status == "diverged"
     assert len(trained.history) == 1
     assert all(value.isfinite().all() for value in trained.model.state_dict().values())
-    metrics = evaluation.evaluate(trained.model, test_images, recipe.objective, 0)
+    metrics = losses.evaluate(trained.model, test_images, recipe.objective, 0)
     assert isfinite(metrics["reconstruction"])
 
 
-def test_the_first_stream_does_not_depend_on_how_many_there_are():
-    assert training.streams(7, 2) == training.streams(7, 4)[:2]
-    assert len(set(training.streams(7, 4) + training.streams(8, 4))) == 8
-
-
 def test_the_subset_is_the_same_for_everyone_and_mixes_the_classes(sample):
-    chosen = training.subset(sample.train_images, 100)
-    assert np.array_equal(chosen, training.subset(sample.train_images, 100))
+    chosen = dataset.subset(sample.train_images, 100)
+    assert np.array_equal(chosen, dataset.subset(sample.train_images, 100))
     assert len({bytes(image) for image in chosen}) == 100
-    assert training.subset(sample.train_images, None) is sample.train_images
+    assert dataset.subset(sample.train_images, None) is sample.train_images
     with pytest.raises(UserError, match=r"training.images: 2001 are asked for, the dataset has 2000"):
-        training.subset(sample.train_images, 2001)
-
-
-def test_a_collapsed_model_reconstructs_the_mean_image(images, test_images, recipe):
-    """Where the KLD weighs enough to empty the code, the best answer left is the mean image, and training finds it."""
-    recipe = of(recipe, epochs=20, learning_rate=0.005)
-    collapsing = replace(recipe, objective=replace(recipe.objective, beta=1e4))
-    model = training.train(Spec.parse("L4_DNN1_DNN1"), 0, images, collapsing, CPU).model
-    metrics = evaluation.evaluate(model, test_images, recipe.objective, 0)
-    baseline = evaluation.mean_image_reconstruction(images, test_images, recipe.objective)
-    assert metrics["kld"] < 0.01
-    assert metrics["reconstruction"] == pytest.approx(baseline, rel=0.01)
-    open_code = training.train(Spec.parse("L4_DNN1_DNN1"), 0, images, recipe, CPU).model
-    assert evaluation.evaluate(open_code, test_images, recipe.objective, 0)["reconstruction"] < 0.9 * baseline
-
-
-def test_the_mean_image_against_its_definition(images, test_images):
-    grey = images.double().mean(0).div(255).clamp(1e-6, 1 - 1e-6)
-    x = test_images.double() / 255
-    wanted = -(x * grey.log() + (1 - x) * (1 - grey).log()).flatten(1).sum(1).mean()
-    found = evaluation.mean_image_reconstruction(images, test_images, Objective("bernoulli", 0.1, 1.0, "sum"))
-    assert found == pytest.approx(wanted.item(), rel=1e-7)
-
-
-def test_evaluation_counts_every_image_once_and_repeats_itself(images, test_images, recipe, monkeypatch):
-    model = training.train(Spec.parse("L4_DNN1_DNN1"), 0, images[:500], recipe, CPU).model
-    metrics = evaluation.evaluate(model, test_images, recipe.objective, 1)
-    assert metrics == evaluation.evaluate(model, test_images, recipe.objective, 1)
-    assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kld"])
-    assert metrics["kld"] == pytest.approx(sum(metrics["kld_per_dimension"]))
-    assert metrics["reconstruction_per_pixel"] == pytest.approx(metrics["reconstruction"] / 784)
-    monkeypatch.setattr(evaluation, "BATCH", 130)
-    batched = evaluation.evaluate(model, test_images, recipe.objective, 1)
-    assert batched["mean_variance_per_dimension"] == pytest.approx(metrics["mean_variance_per_dimension"], rel=1e-4)
-
-
-def test_a_model_is_measured_as_it_is_exported(test_images, recipe):
-    """Dropout is off, and the statistics of a batch norm do not move."""
-    model = training.build(Spec.parse("L4_DNN1_DNN1"), (28, 28), recipe.networks, 0)
-    model.decoder = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.9), model.decoder)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, second = (evaluation.evaluate(model, test_images, recipe.objective, 0) for _ in range(2))
-    assert first == second
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_a_model_too_large_to_compute_with_has_diverged(images, test_images, recipe):
-    spec = Spec.parse("L4_DNN1_DNN1")
-    trained = training.train(spec, 0, images[:500], recipe, CPU)
-    assert evaluation.measure(spec, 0, trained, test_images, recipe)["status"] == "ok"
-    with torch.no_grad():
-        trained.model.encoder.heads.bias.fill_(1e38)
-    metrics = evaluation.measure(spec, 0, trained, test_images, recipe)
-    assert metrics["status"] == "diverged"
-    assert metrics["elbo"] is None
+        dataset.subset(sample.train_images, 2001)
 
 
 def test_a_checkpoint_reads_back_and_says_how_it_was_made(tmp_path, images, recipe):
     folder = tmp_path / "L2_CNN1_DNN1" / "seed4"
-    trained = training.train(Spec.parse("L2_CNN1_DNN1"), 4, images[:500], recipe, CPU)
+    trained = loop.train(Spec.parse("L2_CNN1_DNN1"), 4, images[:500], recipe, CPU)
     facts = {"name": "sample", "sha256": "abc", "image_shape": [28, 28]}
     checkpoint.save(folder, trained, {"kld": 1.0}, recipe, facts)
     assert equal(trained.model, checkpoint.load(folder))

@@ -12,7 +12,8 @@ from export.graphs import export
 from export.runtime import open_session, run
 from vae.files import write_json
 from vae.grid import Spec
-from vae.networks import Widths, build
+from vae.models.vae import build
+from vae.models.widths import Widths
 
 WEB = ROOT / "tests/web"
 

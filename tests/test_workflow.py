@@ -4,24 +4,23 @@ import gzip
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import away, errors, overlay, snakemake
+from conftest import ROOT, away, errors, overlay, snakemake
 
-MODEL_STAGES = {"train", "likelihood", "export", "latents", "project", "sample", "quantise"}
+from vae.catalogue import FIGURES, STAGES
+from vae.cli import main
+
+MODEL_STAGES = {name for name, stage in STAGES.items() if stage.of == "model"}
 LABELS = [
     f"L{latent}_{encoder}_{decoder}"
     for latent in (2, 4)
     for encoder in ("DNN1", "CNN2")
     for decoder in ("DNN1", "CNN1")
 ]
-MODEL_FILES = {
-    "weights.safetensors", "metrics.json", "history.csv", "provenance.json",
-    "likelihood.json", "encoder.ts", "decoder.ts", "encoder.onnx", "decoder.onnx", "export.json",
-    "latents.npz", "examples.npz", "projection.npz", "projection.json", "samples.json",
-    "encoder.int8.onnx", "encoder.int8.json",
-}  # fmt: skip
+MODEL_FILES = {file for name in MODEL_STAGES for file in STAGES[name].writes.values()}
 
 
 def planned(*arguments, cwd):
@@ -36,17 +35,17 @@ def planned(*arguments, cwd):
 
 
 @pytest.fixture
-def edit(checkout):
+def edit(edited):
     """Append a line to a file of the copy, and take it away after the test."""
-    edited = {}
+    texts = {}
 
     def append(name, line):
-        edited[name] = (checkout / name).read_text()
-        (checkout / name).write_text(edited[name] + line)
+        texts[name] = (edited / name).read_text()
+        (edited / name).write_text(texts[name] + line)
 
     yield append
-    for name, text in edited.items():
-        (checkout / name).write_text(text)
+    for name, text in texts.items():
+        (edited / name).write_text(text)
 
 
 def test_every_model_has_its_files(checkout):
@@ -79,103 +78,134 @@ def test_a_job_logs_every_model_and_epoch(checkout):
         assert f"{model} epoch 1: reconstruction" in log
 
 
-def test_a_second_run_does_nothing(checkout):
-    assert "Nothing to be done" in snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=checkout)
+def test_a_second_run_does_nothing(edited):
+    assert "Nothing to be done" in snakemake("--cores", 2, "--configfile", "tests/study.yaml", cwd=edited)
 
 
-def test_touching_a_file_runs_nothing(checkout):
-    for name in ("vae/networks.py", "vae/figures.py"):
-        (checkout / name).touch()
-    assert planned(cwd=checkout) == {}
+def test_touching_a_file_runs_nothing(edited):
+    for name in ("vae/models/families.py", "vae/report/figures/losses.py"):
+        (edited / name).touch()
+    assert planned(cwd=edited) == {}
 
 
-def test_editing_a_plot_draws_again_and_trains_nothing(checkout, edit):
-    edit("vae/figures.py", "\n# edited\n")
-    assert planned(cwd=checkout) == {"figure": 12, "page": 1}
+def test_editing_a_plot_draws_again_and_trains_nothing(edited, edit):
+    edit("vae/report/figures/losses.py", "\n# edited\n")
+    assert planned(cwd=edited) == {"figure": len(FIGURES), "page": 1}
 
 
-def test_editing_a_network_trains_again(checkout, edit):
-    edit("vae/networks.py", "\n# edited\n")
-    assert planned(cwd=checkout)["train"] == 4
+def test_editing_a_network_trains_again(edited, edit):
+    edit("vae/models/families.py", "\n# edited\n")
+    assert planned(cwd=edited)["train"] == 4
 
 
 @pytest.mark.parametrize(
     "change", [{"training": {"learning_rate": 0.01}}, {"objective": {"beta": 2}}, {"networks": {"hidden_units": 16}}]
 )
-def test_changing_a_key_that_models_depend_on_trains_again(checkout, tmp_path, change):
-    assert planned(*overlay(tmp_path, change), cwd=checkout)["train"] == 4
+def test_changing_a_key_that_models_depend_on_trains_again(edited, tmp_path, change):
+    assert planned(*overlay(tmp_path, change), cwd=edited)["train"] == 4
 
 
-def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(checkout, tmp_path):
-    jobs = planned(*overlay(tmp_path, {"evaluation": {"collapsed_below": 2}}), cwd=checkout)
-    assert set(jobs) == {"study", "rank", "claims", "page", "figure", "leaderboard"}
+def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(edited, tmp_path):
+    jobs = planned(*overlay(tmp_path, {"evaluation": {"collapsed_below": 2}}), cwd=edited)
+    assert set(jobs) == {"check", "tables", "claims", "page", "figure", "leaderboard"}
 
 
-def test_adding_an_encoder_trains_only_its_pairs(checkout, tmp_path):
-    jobs = planned(*overlay(tmp_path, {"grid": {"encoders": ["DNN1", "CNN2", "DNN2"]}}), cwd=checkout)
-    assert jobs["train"] == jobs["export"] == jobs["latents"] == jobs["project"] == 2
+def test_adding_an_encoder_trains_only_its_pairs(edited, tmp_path):
+    jobs = planned(*overlay(tmp_path, {"grid": {"encoders": ["DNN1", "CNN2", "DNN2"]}}), cwd=edited)
+    assert jobs["train"] == jobs["export"] == jobs["latents"] == jobs["measure_codes"] == 2
 
 
-def test_adding_a_seed_trains_every_pair_again(checkout, tmp_path):
-    jobs = planned(*overlay(tmp_path, {"training": {"seeds": [0, 1, 2]}}), cwd=checkout)
-    assert jobs["train"] == jobs["quantise"] == jobs["sample"] == 4
+def test_adding_a_seed_trains_every_pair_again(edited, tmp_path):
+    jobs = planned(*overlay(tmp_path, {"training": {"seeds": [0, 1, 2]}}), cwd=edited)
+    assert jobs["train"] == jobs["quantise"] == jobs["measure_samples"] == 4
 
 
 @pytest.mark.parametrize("change", [{"grid": {"latent_sizes": [2]}}, {"grid": {"encoders": ["DNN1"]}}])
-def test_a_shorter_grid_computes_nothing_again_for_its_models(checkout, tmp_path, change):
-    jobs = planned(*overlay(tmp_path, change), cwd=checkout)
-    assert "rank" in jobs
+def test_a_shorter_grid_computes_nothing_again_for_its_models(edited, tmp_path, change):
+    jobs = planned(*overlay(tmp_path, change), cwd=edited)
+    assert "tables" in jobs
     assert not MODEL_STAGES & jobs.keys()
 
 
-@pytest.mark.parametrize(("file", "stage"), [("metrics.json", "train"), ("samples.json", "sample")])
-def test_a_deleted_file_of_one_model_is_made_again(checkout, tmp_path, file, stage):
-    path = checkout / "results/models/L4_DNN1_CNN1/seed1" / file
+@pytest.mark.parametrize(("file", "stage"), [("metrics.json", "train"), ("samples.json", "measure_samples")])
+def test_a_deleted_file_of_one_model_is_made_again(edited, tmp_path, file, stage):
+    path = edited / "results/models/L4_DNN1_CNN1/seed1" / file
     path.rename(tmp_path / file)
-    jobs = planned(cwd=checkout)
+    jobs = planned(cwd=edited)
     (tmp_path / file).rename(path)
     assert jobs[stage] == 1
-    assert jobs.keys() >= {"rank", "figure"}
+    assert jobs.keys() >= {"tables", "figure"}
     assert ("export" in jobs) == (stage == "train")
 
 
-def test_editing_the_quantisation_quantises_again_and_nothing_else(checkout, edit):
+def test_editing_the_quantisation_quantises_again_and_nothing_else(edited, edit):
     edit("export/quantise.py", "\n# edited\n")
-    assert planned(cwd=checkout) == {"quantise": 4}
+    assert planned(cwd=edited) == {"quantise": 4}
 
 
 def test_a_share_of_the_models_is_one_of_their_jobs(checkout, tmp_path):
     """In another folder, where nothing is done yet; what does not belong to a pair is in every share."""
     study = away(checkout, tmp_path, {"dataset": {"path": str(checkout / "tests/mnist")}})
     jobs = planned(*study, "--batch", "models=1/2", "--", "models", cwd=tmp_path)
-    assert jobs == dict.fromkeys(MODEL_STAGES, 2) | {"data": 1, "classifier": 1}
+    assert jobs == dict.fromkeys(MODEL_STAGES, 2) | {"dataset": 1, "classifier": 1}
 
 
-def test_one_job_per_model_gives_the_same_bytes_from_another_directory(checkout, tmp_path):
-    """All of the study again, but for what tells the time, the memory or the place."""
-    one_by_one = {"jobs": "model", "dataset": {"path": str(checkout / "tests/mnist")}}
+# What tells the time, the memory or the place; and TorchScript numbers its classes by the exports that a process has
+# made before, of which export.json has the hashes.
+OF_A_RUN = {"provenance.json", "export.json", "leaderboard.html", "encoder.ts", "decoder.ts"}
+
+
+def test_one_job_per_model_gives_the_same_models_from_another_directory(checkout, tmp_path):
+    """All models of a pair again, to the byte."""
+    one_by_one = {
+        "jobs": "model",
+        "grid": {"encoders": ["CNN2"], "decoders": ["CNN1"]},
+        "dataset": {"path": str(checkout / "tests/mnist")},
+    }
     (tmp_path / "vae").mkdir()  # a folder of the package's name must not be taken for it
     (tmp_path / "vae/__init__.py").write_text("raise RuntimeError('wrong package')")
-    snakemake(*away(checkout, tmp_path, one_by_one), cwd=tmp_path)
-    own = {"provenance.json", "export.json", "leaderboard.html", "config.yaml", "dataset.json"}
-    compared = 0
-    for file in (checkout / "results").rglob("*.*"):
-        again = tmp_path / file.relative_to(checkout)
-        if file.suffix == ".csv":
-            first, second = (pd.read_csv(path) for path in (file, again))
-            times = [column for column in first if "second" in column]
-            pd.testing.assert_frame_equal(first.drop(columns=times), second.drop(columns=times), check_exact=True)
-        # TorchScript numbers its classes by the exports that a process has made before; export.json has its hashes.
-        elif file.name not in own and file.suffix not in (".log", ".tsv", ".ts"):
-            assert file.read_bytes() == again.read_bytes(), file
-            compared += 1
-    assert compared == 1 + 5 + 1 + 24 + 16 * (len(MODEL_FILES) - 5)  # data, references, page, figures, models
+    snakemake(*away(checkout, tmp_path, one_by_one), "--", "models", cwd=tmp_path)
+    files = [file for file in tmp_path.glob("results/models/*/*/*") if file.name not in OF_A_RUN | {"history.csv"}]
+    files += [tmp_path / "results/data/dataset.npz", *tmp_path.glob("results/baselines/*.*")]
+    assert len(files) == 4 * len(MODEL_FILES - OF_A_RUN - {"history.csv"}) + 3
+    for file in files:
+        assert file.read_bytes() == (checkout / file.relative_to(tmp_path)).read_bytes(), file
+    for file in tmp_path.glob("results/models/*/*/history.csv"):
+        rows, wanted = (pd.read_csv(path) for path in (file, checkout / file.relative_to(tmp_path)))
+        pd.testing.assert_frame_equal(rows.drop(columns="seconds"), wanted.drop(columns="seconds"), check_exact=True)
 
 
-def test_the_report_holds_every_figure_and_the_leaderboard(checkout):
-    snakemake("--report", "report.html", "--configfile", "tests/study.yaml", cwd=checkout)
-    report = (checkout / "report.html").read_text()
-    for path in (checkout / "results/figures").glob("*.png"):
+def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, monkeypatch):
+    """From the same files, to the byte; by the stages themselves, in one process."""
+    monkeypatch.chdir(checkout)
+    results, tables = Path("results"), tmp_path / "tables"
+    table = ["--table", tables / "models.csv"]
+    more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
+    models = ["--models", results / "models", "--baselines", results / "baselines"]
+    figures = [results / f"figures/{name}.png" for name in FIGURES if FIGURES[name].on_page]
+    commands = [
+        ["tables", "--config", results / "config.yaml", *models, *table, *more],
+        ["claims", *table, tables / "claims.csv", tables / "effects.csv"],
+        ["page", *table, "--claims", tables / "claims.csv", tmp_path / "claims.html", *figures],
+        ["leaderboard", "--dataset", results / "data/dataset.npz", *table, tmp_path / "leaderboard.html"],
+    ]
+    commands += [
+        ["figure", "--dataset", results / "data/dataset.npz", "--results", results, name]
+        + [tmp_path / f"figures/{name}.{suffix}" for suffix in ("png", "pdf")]
+        for name in FIGURES
+    ]
+    for command in commands:
+        assert main([str(word) for word in command]) == 0
+    files = [path for path in tmp_path.rglob("*.*") if path.is_file()]
+    assert len(files) == 5 + 2 + 2 * len(FIGURES)
+    for file in files:
+        assert file.read_bytes() == (results / file.relative_to(tmp_path)).read_bytes(), file
+
+
+def test_the_report_holds_every_figure_and_the_leaderboard(edited):
+    snakemake("--report", "report.html", "--configfile", "tests/study.yaml", cwd=edited)
+    report = (edited / "report.html").read_text()
+    for path in (edited / "results/figures").glob("*.png"):
         assert f"results/figures/{path.name}" in report
     assert "results/leaderboard.html" in report
     assert "results/claims.html" in report
@@ -187,7 +217,7 @@ def test_the_report_holds_every_figure_and_the_leaderboard(checkout):
         ({"training": {"epoch": 3}}, "vae: ERROR: training.epoch: unknown key; did you mean 'epochs'?"),
         ({"training": {"epochs": "x"}}, "vae: ERROR: training.epochs: 'x' is not of type 'integer'"),
         ({"grid": {"encoders": []}}, "vae: ERROR: grid.encoders is empty"),
-        ({"grid": {"encoders": ["RNN1"]}}, "vae: ERROR: grid.encoders: RNN1: unknown family RNN"),
+        ({"grid": {"encoders": ["RNN1"]}}, "vae: ERROR: grid.encoders: unknown family RNN"),
         (
             {"grid": {"decoders": ["CNN6"]}},
             "vae: ERROR: grid.decoders: CNN6: too deep; CNN5 is the deepest CNN for images of",
@@ -196,8 +226,8 @@ def test_the_report_holds_every_figure_and_the_leaderboard(checkout):
         ({"dataset": {"name": "mnits", "path": None}}, "vae: ERROR: dataset.name: 'mnits' is not known"),
     ],
 )
-def test_a_wrong_config_is_refused_in_one_line_before_any_job(checkout, tmp_path, change, message):
-    printed = snakemake("--cores", 2, *overlay(tmp_path, change), cwd=checkout, ok=False).splitlines()
+def test_a_wrong_config_is_refused_in_one_line_before_any_job(edited, tmp_path, change, message):
+    printed = snakemake("--cores", 2, *overlay(tmp_path, change), cwd=edited, ok=False).splitlines()
     assert printed[-1].startswith(message)
     assert len(printed) <= 2  # Snakemake itself says that the config is extended by another file
 
@@ -226,15 +256,15 @@ def test_a_results_folder_that_cannot_be_written_stops_the_study_with_one_line(c
     (tmp_path / "results").write_text("a file where the folder should be")
     sample = {"dataset": {"path": str(checkout / "tests/mnist")}}
     printed = snakemake(*away(checkout, tmp_path, sample), cwd=tmp_path, ok=False)
-    assert printed.splitlines()[-1] == "vae: ERROR: results: cannot be written to; check who owns it, and the disk"
+    assert printed.splitlines()[-1] == "vae: ERROR: results: is not writable; check who owns it, and the disk"
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of two megabytes, which holds less than the data set and two models."""
+    """A file system that holds the data set, and less than two models beside it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2300k", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("only root may mount a small file system")
     yield folder
     subprocess.run(["umount", folder], check=True)
@@ -252,9 +282,40 @@ def test_a_disk_that_cannot_be_written_to_is_refused_before_any_job(checkout, sm
     sample = away(checkout, small_disk, {"dataset": {"path": str(checkout / "tests/mnist")}})
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     printed = snakemake(*sample, cwd=small_disk, ok=False)
-    assert printed.splitlines()[-1].startswith("vae: ERROR: results: cannot be written to")
+    assert printed.splitlines()[-1].startswith("vae: ERROR: results: is not writable")
     assert "Traceback" not in printed
 
 
 def test_the_workflow_is_clean(checkout):
     assert "Congratulations, your workflow is in a good condition!" in snakemake("--lint", cwd=checkout)
+
+
+@pytest.mark.slow
+def test_another_workflow_imports_two_studies(tmp_path):
+    """The default one and the ELBO, each below a folder of its own."""
+    (tmp_path / "Snakefile").write_text(
+        "".join(
+            f"""
+module {name}:
+    snakefile: {str(ROOT / snakefile)!r}
+    config: {config}
+    prefix: {name!r}
+use rule * from {name} as {name}_*
+"""
+            for name, snakefile, config in (
+                ("default", "Snakefile", {}),
+                ("elbo", "workflow/Snakefile", {"objective": {"reduction": "sum"}}),
+            )
+        )
+        + "rule both:\n    default_target: True\n    input: rules.default_all.input, rules.elbo_all.input\n"
+    )
+    printed = snakemake("--dry-run", "--printshellcmds", cwd=tmp_path)
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.M))
+    for name in ("default", "elbo"):
+        assert {stage: int(jobs[f"{name}_{stage}"]) for stage in ("dataset", "train", "tables", "figure")} == {
+            "dataset": 1, "train": 25, "tables": 1, "figure": len(FIGURES),
+        }  # fmt: skip
+        written = f"--done {name}/results/jobs/CNN1_CNN2/train {name}/results/models/L{{25,50,100,200}}_CNN1_CNN2/seed0"
+        assert written in printed
+    for training in re.findall(r"python -m vae train .*", printed):
+        assert ('"reduction": "sum"' in training) == ("--done elbo/" in training)

@@ -16,6 +16,7 @@ from vae.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import ArrayLike
 
 # Characters of a config: as many as a command's argument may have, which is how the workflow hands it on.
 LONGEST_CONFIG = 2**17
@@ -57,7 +58,7 @@ def check_writable(folder: str | Path) -> None:
     folder = Path(folder)
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise UserError(f"{folder}: cannot be written to; check who owns it, and the disk")
+        raise UserError(f"{folder}: is not writable; check who owns it, and the disk")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -107,12 +108,12 @@ def read_config(text: str) -> dict:
     return config
 
 
-def _read_yaml(path: str):
+def _read_yaml(path: str) -> object:
     import yaml  # who only encodes images does without
 
     class Loader(yaml.SafeLoader):
-        def compose_node(self, parent, index):
-            # With aliases of aliases, a few lines stand for more than any memory holds.
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            # With aliases of aliases, a few lines stand for more values than fit into any memory.
             if self.check_event(yaml.AliasEvent):
                 raise yaml.YAMLError("aliases (*name) are not read; write out what they stand for")
             return super().compose_node(parent, index)
@@ -132,12 +133,12 @@ def check_memory(size: int, what: str | Path) -> None:
         raise UserError(f"{what}: takes {size >> 20} MiB, {free >> 20} MiB of memory are free; use a larger machine")
 
 
-def write_npz(path: str | Path, **arrays) -> None:
+def write_npz(path: str | Path, **arrays: "ArrayLike") -> None:
     """Write plain NumPy arrays, of numbers or text, as an uncompressed .npz."""
     import numpy as np  # Snakemake, which reads this module too, may run without it
 
     with replacing(path) as partial:
-        np.savez(partial, **arrays)
+        np.savez(partial, **arrays)  # type: ignore[arg-type]  # the stub takes any of them for `allow_pickle`
 
 
 def read_npz(path: str | Path, *needed: str, optional: Iterable[str] = ()) -> "dict[str, np.ndarray]":
@@ -183,8 +184,8 @@ def sha256(content: bytes) -> str:
 
 def verify(path: str | Path, wanted: str, content: bytes) -> None:
     """Raise UserError unless the `content` of `path` has the SHA-256 that was noted when it was written."""
-    if (found := sha256(content)) != wanted:
+    if (digest := sha256(content)) != wanted:
         raise UserError(
-            f"{path}: damaged or replaced since it was written (SHA-256 {found[:12]}…, not {wanted[:12]}…);"
+            f"{path}: damaged or replaced since it was written (SHA-256 {digest[:12]}…, not {wanted[:12]}…);"
             " delete it and run again"
         )

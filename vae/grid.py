@@ -29,9 +29,10 @@ class Network:
     @classmethod
     def parse(cls, text: str) -> "Network":
         """Parse `DNN4`; UserError on anything else."""
-        if not isinstance(text, str) or not re.fullmatch(NETWORK, text):
+        parts = re.fullmatch(f"([A-Z]+)({NUMBER})", text) if isinstance(text, str) else None
+        if not parts:
             raise UserError(f"{text!r} is not a network: write a family in capitals and a depth from 1, such as DNN4")
-        family, depth = re.fullmatch("([A-Z]+)([0-9]+)", text).groups()
+        family, depth = parts.groups()
         return cls(family, int(depth))
 
     def __str__(self) -> str:

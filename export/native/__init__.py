@@ -55,16 +55,14 @@ def build() -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         work, installed = f"{scratch}/build", f"{scratch}/installed"
         for step in (
-            ["cmake", "-S", Path(__file__).parent, "-B", work, f"-DTORCH={torch.__path__[0]}"],
+            ["cmake", "-S", str(Path(__file__).parent), "-B", work, f"-DTORCH={torch.__path__[0]}"],
             ["cmake", "--build", work, "--parallel"],
             ["cmake", "--install", work, "--prefix", installed],
         ):
             done = subprocess.run(step, capture_output=True, text=True)
             if done.returncode:
                 said = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line] or [""]
-                raise UserError(
-                    f"the C++ encoder cannot be built: {' '.join(map(str, step))} failed ({said[0].strip()})"
-                )
+                raise UserError(f"the C++ encoder cannot be built: {' '.join(step)} failed ({said[0].strip()})")
         try:
             os.replace(installed, target)
         except OSError:

@@ -38,7 +38,8 @@ int64_t positive(const std::string& option, const std::string& text) {
     value = std::stoll(text, &end);
   } catch (const std::exception&) {
   }
-  if (end != text.size() || value < 1 || value > 1 << 20) throw vae::Error(option + ": a number from 1 on, not " + text);
+  if (end != text.size() || value < 1 || value > 1 << 20)
+    throw vae::Error(option + ": a number from 1 on, not " + text);
   return value;
 }
 

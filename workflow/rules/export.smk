@@ -1,43 +1,20 @@
 # weights → encoder and decoder as TorchScript and ONNX, checked against the trained model
 rule export:
     input:
-        trained=done("train"),
-        dataset="results/data/dataset.npz",
-        code=code(
-            "export/graphs",
-            "export/layout",
-            "export/runtime",
-            "vae/grid",
-            "vae/data",
-            "vae/networks",
-            "vae/capacity",
-            "vae/convolution",
-            "vae/objective",
-            "vae/resume",
-            "vae/training",
-            "vae/checkpoint",
-            "vae/device",
-            "vae/lease",
-        ),
+        **jobs.reads("export"),
     output:
-        done=done("export"),
-        encoder_script=of_job("encoder.ts"),
-        decoder_script=of_job("decoder.ts"),
-        encoder=of_job("encoder.onnx"),
-        decoder=of_job("decoder.onnx"),
-        check=of_job("export.json"),
+        **jobs.writes("export"),
     log:
-        f"results/logs/export/{JOB}.log",
+        jobs.of_stage("logs", "export", ".log"),
     benchmark:
-        f"results/benchmarks/export/{JOB}.tsv"
+        jobs.of_stage("benchmarks", "export", ".tsv")
     conda:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=memory("export"),
-        runtime=minutes("export"),
+        **resources_of("export"),
     params:
-        models=job_models,
+        models=jobs.models,
     shell:
-        "python -m vae export --dataset {input.dataset} --threads {threads} --log {log} {params.models}"
-        " && date +%s%N > {output.done}"
+        "python -m vae export --dataset {input.dataset} --threads {threads} --log {log}"
+        " --done {output.done} {params.models}"

@@ -1,27 +1,21 @@
 # encoder.onnx, decoder.onnx → latents of the test set and of training images, and a few example images
 rule latents:
     input:
-        exported=done("export"),
-        dataset="results/data/dataset.npz",
-        facts="results/data/dataset.json",
-        code=code("export/runtime", "vae/grid", "vae/data"),
+        **jobs.reads("latents"),
     output:
-        done=done("latents"),
-        latents=of_job("latents.npz"),
-        examples=of_job("examples.npz"),
+        **jobs.writes("latents"),
     log:
-        f"results/logs/latents/{JOB}.log",
+        jobs.of_stage("logs", "latents", ".log"),
     benchmark:
-        f"results/benchmarks/latents/{JOB}.tsv"
+        jobs.of_stage("benchmarks", "latents", ".tsv")
     conda:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=memory("latents"),
-        runtime=minutes("latents"),
+        **resources_of("latents"),
     params:
-        models=job_models,
+        models=jobs.models,
         images=images_of("probe_images", "--probe-images"),
     shell:
-        "python -m vae latents --dataset {input.dataset} {params.images} --threads {threads} --log {log} {params.models}"
-        " && date +%s%N > {output.done}"
+        "python -m vae latents --dataset {input.dataset} {params.images} --threads {threads} --log {log}"
+        " --done {output.done} {params.models}"

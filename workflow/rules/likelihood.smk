@@ -1,42 +1,23 @@
 # weights → likelihood.json, the importance-weighted bound on log p(x) of test images
 rule likelihood:
     input:
-        trained=done("train"),
-        dataset="results/data/dataset.npz",
-        code=code(
-            "vae/grid",
-            "vae/data",
-            "vae/networks",
-            "vae/capacity",
-            "vae/convolution",
-            "vae/objective",
-            "vae/resume",
-            "vae/training",
-            "vae/checkpoint",
-            "vae/likelihood",
-            "vae/device",
-            "vae/lease",
-        ),
+        **jobs.reads("likelihood"),
     output:
-        done=done("likelihood"),
-        numbers=of_job("likelihood.json"),
+        **jobs.writes("likelihood"),
     log:
-        f"results/logs/likelihood/{JOB}.log",
+        jobs.of_stage("logs", "likelihood", ".log"),
     benchmark:
-        f"results/benchmarks/likelihood/{JOB}.tsv"
+        jobs.of_stage("benchmarks", "likelihood", ".tsv")
     conda:
         ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=memory("likelihood"),
-        runtime=minutes("likelihood"),
-        gpu=int(ON_GPU),
+        **resources_of("likelihood"),
     params:
-        models=job_models,
+        models=jobs.models,
         samples=config["evaluation"]["likelihood_samples"],
         images=images_of("likelihood_images"),
         device=config["device"],
     shell:
         "python -m vae likelihood --dataset {input.dataset} --samples {params.samples} {params.images}"
-        " --device {params.device} --threads {threads} --log {log} {params.models}"
-        " && date +%s%N > {output.done}"
+        " --device {params.device} --threads {threads} --log {log} --done {output.done} {params.models}"

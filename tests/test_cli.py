@@ -1,0 +1,94 @@
+"""The command line: what it lists, what it refuses, and the record of a command."""
+
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from vae import __version__
+from vae.arguments import Parser
+from vae.catalogue import STAGES, TOOLS
+from vae.cli import main
+
+MODULES = dict.fromkeys(TOOLS, "tools") | dict.fromkeys(STAGES, "stages")
+
+
+def parser_of(name):
+    module = import_module(f"vae.{MODULES[name]}.{name}")
+    parser = Parser(name, module.__doc__)
+    module.arguments(parser)
+    return parser
+
+
+def test_the_help_lists_the_commands_of_people_first_within_forty_lines(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    listed = [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in MODULES]
+    assert listed == [*TOOLS, *STAGES]
+
+
+def test_the_version_is_said(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"vae {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["trian"], ["tra"], ["--verbose"]])
+def test_what_is_no_command_is_refused_with_code_2(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "vae: error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_command_says_what_it_does_and_takes(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    assert f"usage: vae {name}" in capsys.readouterr().out
+
+
+def test_options_are_not_abbreviated(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", "--data", "dataset.npz", "L2_DNN1_DNN1/seed0"])
+    assert "--dataset" in capsys.readouterr().err
+
+
+FOLDERS = ["m/L2_DNN1_DNN1/seed0", "m/L2_DNN1_DNN1/seed1"]
+
+
+@pytest.mark.parametrize("log", [["--log", "a.log"], ["--log=a.log"], []])
+def test_the_record_of_a_command_leaves_out_where_it_writes_its_progress(log):
+    """However that was written; and names one of the models, with options before them or behind."""
+    parser = parser_of("measure_samples")
+    words = ["--dataset=d.npz", "--done", "jobs/done", *FOLDERS, "--samples", "20", "--classifier", "c d.npz", *log]
+    origin = parser.origin(parser.parse_args(words), [Path(FOLDERS[1])])
+    assert origin.stage == "measure_samples"
+    command = "python -m vae measure_samples --dataset d.npz --samples 20 --classifier 'c d.npz'"
+    assert origin.command == f"{command} {FOLDERS[1]}"
+
+
+def test_the_record_of_a_command_is_parsed_as_the_command_was():
+    parser = parser_of("train")
+    words = ["--config", '{"a": "b c"}', "--dataset", "d.npz", "--threads", "2", "--max-memory", "9", *FOLDERS]
+    args = parser.parse_args(words)
+    again = parser.parse_args(shlex.split(parser.origin(args).command)[4:])
+    assert vars(again) == vars(args)
+
+
+def test_a_reader_that_has_had_enough_is_no_error(colour):
+    """As `vae provenance … | head -1` does."""
+    model = colour / "results/models/L3_CNN5_DNN1/seed0"
+    command = f"{shlex.quote(sys.executable)} -m vae provenance {shlex.quote(str(model))} | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_time_is_written_when_all_is_done_and_not_before(tmp_path):
+    done = tmp_path / "done"
+    assert main(["export", "--dataset", str(tmp_path / "none.npz"), "--done", str(done), FOLDERS[0]]) == 2
+    assert not done.exists()

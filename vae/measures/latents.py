@@ -1,0 +1,37 @@
+"""The codes of one model, as measures take them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vae.data.dataset import Dataset
+from vae.files import read_npz
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Codes of training images, to fit on, and of test images, to score on.
+
+    `train_mean` `[M, latent]` are posterior means of the training images `train_indices` `[M]`, `mean` and
+    `log_variance` `[N, latent]` posteriors of the test images; labels are `[M]` and `[N]`, or None in both. `scored`
+    are indices of the test images that measures take which compare images with each other. `seed` is the model's.
+    """
+
+    train_mean: np.ndarray
+    mean: np.ndarray
+    log_variance: np.ndarray
+    train_indices: np.ndarray
+    scored: np.ndarray
+    train_labels: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    seed: int = 0
+
+
+def read(path: Path, dataset: Dataset, scored: np.ndarray, seed: int) -> Latents:
+    """The latents.npz of a model of this dataset and seed; UserError where it is missing or unsound."""
+    arrays = read_npz(path, "mean", "log_variance", "train_mean", "train_indices")
+    labels = {}
+    if dataset.train_labels is not None:
+        labels = {"train_labels": dataset.train_labels[arrays["train_indices"]], "labels": dataset.test_labels}
+    return Latents(**arrays, **labels, scored=scored, seed=seed)

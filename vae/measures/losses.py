@@ -1,0 +1,91 @@
+"""Losses and size of a trained model on the test set."""
+
+from math import isfinite, prod
+
+import torch
+from torch import Tensor
+
+from vae import seeds
+from vae.grid import Spec
+from vae.models.flops import flops
+from vae.models.vae import VAE, as_inputs, parameters
+from vae.training.loop import Trained
+from vae.training.objective import Objective, kld
+from vae.training.recipe import Recipe
+
+BATCH = 1000
+
+
+def measure(spec: Spec, seed: int, trained: Trained, images: Tensor, recipe: Recipe) -> dict:
+    """All that metrics.json says of a trained model but its label: `evaluate`, its size, its status.
+
+    A model whose weights are finite and too large to compute losses with has diverged too.
+    """
+    losses = evaluate(trained.model, images, recipe.objective, seeds.of_model("losses", seed))
+    model, device = trained.model, next(trained.model.parameters()).device
+    return {
+        "status": "diverged" if losses["elbo"] is None else trained.status,
+        "epochs": len(trained.history),
+        "encoder_parameters": parameters(model.encoder),
+        "decoder_parameters": parameters(model.decoder),
+        "encoder_flops": flops(model.encoder, as_inputs(images[:1]).to(device)),
+        "decoder_flops": flops(model.decoder, torch.zeros(1, spec.latent_size, device=device)),
+        "effective_beta": recipe.objective.effective_beta(prod(images.shape[1:]), spec.latent_size),
+        **losses,
+    }
+
+
+@torch.inference_mode()
+def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int) -> dict:
+    """Losses in nats per image on `images` (`uint8 [N, ...]`), from one sampled code per image drawn from `seed`.
+
+    Returns reconstruction, kld, elbo (their negative sum), reconstruction_per_pixel, and for each latent dimension the
+    KLD and the variance over the images of the posterior's mean (Burda et al. 2016 call a unit active where it exceeds
+    0.01). Numbers that are not finite become None.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    noise = torch.Generator(device).manual_seed(seed)
+    reconstruction, divergence, means = [], [], []
+    for batch in images.split(BATCH):
+        inputs = as_inputs(batch.to(device))
+        draws = torch.empty(len(batch), model.latent_size, device=device).normal_(generator=noise)
+        mean, log_variance, logits = model(inputs, draws)
+        reconstruction.append(objective.reconstruction(logits, inputs))
+        divergence.append(kld(mean, log_variance))
+        means.append(mean)
+    # Sums over ten thousand images are taken in double precision.
+    nats = torch.cat(reconstruction).double().mean().item()
+    per_dimension = torch.cat(divergence).double().mean(0)
+    total = per_dimension.sum().item()
+    return {
+        "reconstruction": _finite(nats),
+        "kld": _finite(total),
+        "elbo": _finite(-nats - total),
+        "reconstruction_per_pixel": _finite(nats / prod(images.shape[1:])),
+        "kld_per_dimension": [_finite(value) for value in per_dimension.tolist()],
+        "mean_variance_per_dimension": [
+            _finite(value) for value in torch.cat(means).double().var(0, correction=0).tolist()
+        ],
+    }
+
+
+@torch.inference_mode()
+def constant_decoder(train_images: Tensor, test_images: Tensor, objective: Objective) -> float:
+    """Nats per test image of the constant decoder, which answers every image with the mean training image.
+
+    A model that has collapsed completely can only answer one image, and its best choice is about this one.
+    """
+    sums = (as_inputs(batch).double().sum(0) for batch in train_images.split(BATCH))
+    total = sum(sums, start=torch.zeros((), dtype=torch.float64))
+    # Pixels that are black in every training image would cost infinitely much where a test image has ink.
+    logits = (total / len(train_images)).clamp(1e-6, 1 - 1e-6).logit()
+    nats = [
+        objective.reconstruction(logits.expand(len(batch), *logits.shape), as_inputs(batch).double())
+        for batch in test_images.split(BATCH)
+    ]
+    return torch.cat(nats).mean().item()
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

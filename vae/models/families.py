@@ -1,0 +1,132 @@
+"""Encoders and decoders, family by family, and the VAE made of one of each.
+
+What counts as a layer. A depth counts dense layers or convolutional blocks; the one linear map of each side that ties
+them to the code or to the pixels is not counted:
+
+- DNN encoder of depth n: n times (linear, bias, LeakyReLU); then the heads, one linear map to mean and log-variance.
+- DNN decoder of depth n: n times (linear, bias, LeakyReLU); then one linear map to the logits of every pixel.
+- CNN encoder of depth n: n blocks (convolution 5×5, stride 2, padding 2, bias, LeakyReLU), each halving height and
+  width, rounding up, the first to `base_channels` and every next to twice as many; then the heads.
+- CNN decoder of depth n: the mirror image. The counterpart of the heads, one linear map (with LeakyReLU) from the code
+  to the smallest feature map, is not counted; then n blocks of transposed convolution (5×5, stride 2, bias, LeakyReLU),
+  each undoing one halving exactly. The last ends on the image's channels, without LeakyReLU: its output is the logits.
+
+Where a number of parameters is asked for, all widths of a network are scaled together until it has that many.
+
+A new family is one class with `deepest`, `encoder` and `decoder`, registered with `@family("NAME")`.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from math import ceil, log2, prod
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from vae.models.convolution import UpConv2d
+from vae.models.widths import Widths
+from vae.registry import Registry
+
+Shape = tuple[int, int, int]  # (C, H, W)
+
+
+class Family(Protocol):
+    """What a family of architectures provides. `planes` is the image's shape."""
+
+    @staticmethod
+    def deepest(planes: Shape) -> int:
+        """The greatest depth that works on images of this shape."""
+
+    @staticmethod
+    def encoder(depth: int, planes: Shape, widths: Widths) -> tuple[nn.Module, int]:
+        """A module from `[B, C, H, W]` to `[B, F]`, and F; the heads come after it."""
+
+    @staticmethod
+    def decoder(depth: int, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+        """A module from `[B, latent_size]` to logits `[B, C, H, W]`."""
+
+
+FAMILIES: Registry[type[Family]] = Registry("family", "[A-Z]+")
+
+
+def family(name: str) -> Callable[[type[Family]], type[Family]]:
+    """Register a class as the family that labels call `name` (capitals only)."""
+
+    def register(cls: type[Family]) -> type[Family]:
+        return FAMILIES.add(name, cls)
+
+    return register
+
+
+@family("DNN")
+class Dense:
+    """Dense layers of equal width."""
+
+    @staticmethod
+    def deepest(planes: Shape) -> int:
+        return 16
+
+    @staticmethod
+    def encoder(depth: int, planes: Shape, widths: Widths) -> tuple[nn.Module, int]:
+        return nn.Sequential(nn.Flatten(), *_dense(depth, prod(planes), widths)), widths.hidden_units
+
+    @staticmethod
+    def decoder(depth: int, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+        layers = _dense(depth, latent_size, widths)
+        return nn.Sequential(*layers, nn.Linear(widths.hidden_units, prod(planes)), Planes(planes))
+
+
+def _dense(depth: int, inputs: int, widths: Widths) -> list[nn.Module]:
+    sizes = [inputs] + [widths.hidden_units] * depth
+    return [module for i in range(depth) for module in (nn.Linear(sizes[i], sizes[i + 1]), nn.LeakyReLU(inplace=True))]
+
+
+@family("CNN")
+class Convolutional:
+    """Blocks of 5×5 convolutions with stride 2, channels doubling."""
+
+    @staticmethod
+    def deepest(planes: Shape) -> int:
+        _, height, width = planes
+        return ceil(log2(min(height, width)))
+
+    @staticmethod
+    def encoder(depth: int, planes: Shape, widths: Widths) -> tuple[nn.Module, int]:
+        sizes = _feature_maps(depth, planes, widths)
+        layers: list[nn.Module] = []
+        for (channels, *_), (wider, *_) in pairwise(sizes):
+            layers += [nn.Conv2d(channels, wider, 5, stride=2, padding=2), nn.LeakyReLU(inplace=True)]
+        return nn.Sequential(*layers, nn.Flatten()), prod(sizes[-1])
+
+    @staticmethod
+    def decoder(depth: int, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+        sizes = _feature_maps(depth, planes, widths)[::-1]
+        layers: list[nn.Module] = [nn.Linear(latent_size, prod(sizes[0])), nn.LeakyReLU(inplace=True), Planes(sizes[0])]
+        for (channels, *_), (fewer, height, width) in pairwise(sizes):
+            # A stride of 2 maps both 2n and 2n - 1 to n; the output padding says which of them to come back to.
+            padding = (1 - height % 2, 1 - width % 2)
+            layers += [
+                UpConv2d(channels, fewer, padding),
+                nn.LeakyReLU(inplace=True),
+            ]
+        return nn.Sequential(*layers[:-1])
+
+
+class Planes(nn.Module):
+    """Rows `[B, C·H·W]` as images `[B, C, H, W]`; one operation when exported, where `nn.Unflatten` is ten."""
+
+    def __init__(self, planes: Shape):
+        super().__init__()
+        self.planes = planes
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.reshape(-1, *self.planes)
+
+
+def _feature_maps(depth: int, planes: Shape, widths: Widths) -> list[Shape]:
+    """Shapes from the image to the smallest feature map."""
+    sizes = [planes]
+    for i in range(depth):
+        _, height, width = sizes[-1]
+        sizes.append((max(1, round(widths.base_channels * 2**i)), ceil(height / 2), ceil(width / 2)))
+    return sizes

@@ -1,0 +1,128 @@
+"""The VAE: one encoder and one decoder of the families around a diagonal Gaussian code."""
+
+import torch
+from torch import Tensor, nn
+
+from vae.errors import UserError
+from vae.grid import Network, Spec, expand
+from vae.models.families import FAMILIES, Shape
+from vae.models.widths import Widths, sized
+
+
+class Encoder(nn.Module):
+    """A family's encoder with its heads: images `[B, C, H, W]` to mean and log-variance, each `[B, latent_size]`."""
+
+    def __init__(self, body: nn.Module, features: int, latent_size: int):
+        super().__init__()
+        self.body = body
+        self.heads = nn.Linear(features, 2 * latent_size)
+        self.latent_size = latent_size
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.heads(self.body(images)).split(self.latent_size, dim=1)
+        return mean, log_variance
+
+
+def encoder(network: Network, latent_size: int, planes: Shape, widths: Widths) -> Encoder:
+    """An encoder for images `(C, H, W)`; UserError where it cannot have the parameters that are asked for."""
+
+    def make(widths: Widths) -> Encoder:
+        body, features = FAMILIES[network.family].encoder(network.depth, planes, widths)
+        return Encoder(body, features, latent_size)
+
+    return sized(make, widths, widths.encoder_parameters, f"{network} at latent size {latent_size}")
+
+
+def decoder(network: Network, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+    """A decoder for images `(C, H, W)`; UserError where it cannot have the parameters that are asked for."""
+
+    def make(widths: Widths) -> nn.Module:
+        return FAMILIES[network.family].decoder(network.depth, latent_size, planes, widths)
+
+    return sized(make, widths, widths.decoder_parameters, f"{network} at latent size {latent_size}")
+
+
+class VAE(nn.Module):
+    """One encoder and one decoder around a diagonal Gaussian code.
+
+    `encoder` takes images in [0, 1], `[B, C, H, W]`, to mean and log-variance of q(z|x), each `[B, latent_size]`;
+    `decoder` takes codes to logits of p(x|z), `[B, C, H, W]`. The whole takes images and standard normal noise,
+    `[B, latent_size]`, to mean, log-variance and the logits of one sampled code.
+    """
+
+    def __init__(self, spec: Spec, image_shape: tuple[int, ...], widths: Widths):
+        super().__init__()
+        check(spec.encoder, image_shape)
+        check(spec.decoder, image_shape)
+        planes = to_planes(image_shape)
+        self.latent_size = spec.latent_size
+        self.encoder = encoder(spec.encoder, spec.latent_size, planes, widths)
+        self.decoder = decoder(spec.decoder, spec.latent_size, planes, widths)
+
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_variance = self.encoder(images)
+        return mean, log_variance, self.decoder(sample(mean, log_variance, noise))
+
+
+def sample(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """z = mean + exp(log_variance / 2) · noise, the reparameterised sample of q(z|x), all `[B, latent_size]`."""
+    return mean + (log_variance / 2).exp() * noise
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of trained values of an encoder, heads included, or of a decoder."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def build(spec: Spec, image_shape: tuple[int, ...], widths: Widths, seed: int) -> VAE:
+    """A model with PyTorch's default initial weights, drawn from `seed` alone; the CPU's generator is left as it was.
+
+    Raises UserError where the family is unknown or too deep for the images.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VAE(spec, image_shape, widths)
+
+
+def check(network: Network, image_shape: tuple[int, ...]) -> None:
+    """Raise UserError unless `network` can be built for images of this shape."""
+    deepest = FAMILIES[network.family].deepest(to_planes(image_shape))
+    if network.depth > deepest:
+        size = "×".join(map(str, image_shape))
+        raise UserError(
+            f"{network}: too deep; {network.family}{deepest} is the deepest {network.family} for images of {size}"
+        )
+
+
+def to_planes(image_shape: tuple[int, ...]) -> Shape:
+    """`(H, W)` or `(C, H, W)` as `(C, H, W)`."""
+    channels, height, width = (1, *image_shape) if len(image_shape) == 2 else image_shape
+    return channels, height, width
+
+
+def as_planes(images: Tensor) -> Tensor:
+    """Images `uint8 [B, H, W]` or `[B, C, H, W]` as `[B, C, H, W]`."""
+    return images.unsqueeze(1) if images.ndim == 3 else images
+
+
+def as_inputs(images: Tensor) -> Tensor:
+    """Images `uint8 [B, H, W]` or `[B, C, H, W]` as floats in [0, 1] of torch's default precision, `[B, C, H, W]`."""
+    return as_planes(images) / 255
+
+
+def check_grid(config: dict, image_shape: tuple[int, ...]) -> None:
+    """Raise UserError unless every network of the grid can be built for images of this shape, as large as asked for."""
+    specs = expand(config["grid"])
+    planes, widths = to_planes(image_shape), Widths(**config["networks"])
+    for side, build in (("encoder", encoder), ("decoder", decoder)):
+        for network, latent_size in dict.fromkeys((getattr(spec, side), spec.latent_size) for spec in specs):
+            try:
+                check(network, image_shape)
+                with torch.device("meta"):
+                    build(network, latent_size, planes, widths)
+            except UserError as error:
+                raise UserError(f"grid.{side}s: {error}") from None
+            except RuntimeError:  # the bytes of a tensor of this size cannot be counted
+                raise UserError(
+                    f"networks: {network} at latent size {latent_size} is too wide for any memory"
+                ) from None

@@ -1,0 +1,22 @@
+"""Export models to TorchScript and ONNX, and check both."""
+
+import argparse
+
+import torch
+
+from export.graphs import export_trained
+from vae import arguments as shared
+from vae.data.dataset import load
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The dataset, whose test images the exports are checked with, and the folders of models."""
+    shared.add(parser, "--dataset", "--threads", "--done", "models")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write encoder and decoder in both formats, and export.json, the check, of every model."""
+    torch.set_num_threads(args.threads)
+    images = load(args.dataset).test_images
+    for folder in args.models:
+        export_trained(folder, images, args.origin_of(folder))

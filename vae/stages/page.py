@@ -1,0 +1,22 @@
+"""Write the page of claims, with the figures that show them."""
+
+import argparse
+from pathlib import Path
+
+from vae import arguments as shared
+from vae.analysis import table
+from vae.analysis.claims import verdicts
+from vae.files import write_text
+from vae.report import pages
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The tables, the page to write, and the figures to show."""
+    shared.add(parser, "--table", "output")
+    parser.add_argument("--claims", type=Path, required=True, help="claims.csv")
+    parser.add_argument("figures", type=Path, nargs="*", help="figures to show, as PNG")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write claims.html."""
+    write_text(args.output, pages.claims(verdicts.read(args.claims), table.read(args.table), args.figures))

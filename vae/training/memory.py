@@ -1,0 +1,34 @@
+"""How much memory the training of a model takes."""
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from vae.grid import Spec
+from vae.models.vae import VAE, to_planes
+from vae.training.loop import terms
+from vae.training.recipe import Recipe
+
+
+def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int) -> int:
+    """About how many bytes the training of one model takes beside `count` images: weights, activations, draws."""
+    batch, kept = 8, {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    # Nothing is computed, and no memory taken: a config may ask for more than there is.
+    with torch.device("meta"):
+        model = VAE(spec, image_shape, recipe.networks)
+        inputs, noise = torch.zeros(batch, *to_planes(image_shape)), torch.zeros(batch, spec.latent_size)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            terms(recipe.objective, model(inputs, noise), inputs, spec.latent_size)
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights) / batch
+    # Weights, their gradients, two moments, a snapshot and a working copy; activations and their gradients.
+    copies = 6 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    draws = count * (4 * spec.latent_size + 8 + recipe.binarise * prod(image_shape))
+    return int(copies + 2 * activations * recipe.training.batch_size + draws)

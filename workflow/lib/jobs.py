@@ -1,0 +1,136 @@
+"""The jobs of a study: which there are, which files each reads and writes, and which models it works on."""
+
+import os
+from collections.abc import Iterator
+from glob import escape, glob
+from itertools import islice
+from pathlib import Path
+
+from snakemake.io import local
+
+from vae import grid
+from vae.catalogue import FIGURES, STAGES
+from vae.provenance import ROOT, closure
+
+# What Snakemake calls the wildcards of a job that `jobs` in the config asks for.
+PATTERNS = {"pair": "{encoder}_{decoder}", "model": "L{latent_size}_{encoder}_{decoder}"}
+MODEL_STAGES = [stage.name for stage in STAGES.values() if stage.of == "model"]
+
+
+class Jobs:
+    """The jobs of a config.
+
+    A job's models share its wildcards: a pair's job has every latent size, and either kind has every seed. Paths begin
+    with `results/`, which Snakemake puts below the prefix of a `module`; `results` is that folder with the prefix.
+    """
+
+    def __init__(self, config: dict, results: str = "results"):
+        self.config, self.results = config, Path(results)
+        self.pattern = PATTERNS[config["jobs"]]
+        self.seeds, sizes = config["training"]["seeds"], config["grid"]["latent_sizes"]
+        by_pair = config["jobs"] == "pair"
+        self.latent_sizes = sizes if by_pair else ["{latent_size}"]
+        self.wildcards = [
+            {"encoder": encoder, "decoder": decoder} | ({} if by_pair else {"latent_size": size})
+            for size in ([None] if by_pair else sizes)
+            for encoder in config["grid"]["encoders"]
+            for decoder in config["grid"]["decoders"]
+        ]
+
+    def reads(self, stage: str) -> dict[str, str | list[str]]:
+        """The inputs of a stage by name: files of the stages that it reads, and the code that decides its numbers."""
+        inputs: dict[str, str | list[str]] = {}
+        for name in STAGES[stage].reads:
+            read = STAGES[name]
+            if read.of == "model":
+                inputs[name] = self.done(name) if STAGES[stage].of == "model" else self.all_done(name)
+            elif read.of == "encoder":
+                encoders = self.config["grid"]["encoders"]
+                inputs[name] = [path.format(encoder=e) for path in self.writes(name).values() for e in encoders]
+            else:
+                inputs |= self.writes(name)
+        return inputs | {"code": [local(os.path.relpath(ROOT / file)) for file in closure(stage)]}
+
+    def writes(self, stage: str) -> dict:
+        """The outputs of a stage by name, as patterns of its job's wildcards."""
+        files = STAGES[stage].writes
+        if STAGES[stage].of != "model":
+            return {name: f"results/{file}" for name, file in files.items()}
+        return {"done": self.done(stage)} | {name: self._of_models(file) for name, file in files.items()}
+
+    def _of_models(self, file: str) -> list[str]:
+        """The pattern of a file of every model of a job."""
+        return [
+            f"results/models/{grid.FOLDER}/{file}".format(
+                latent_size=size, encoder="{encoder}", decoder="{decoder}", seed=seed
+            )
+            for size in self.latent_sizes
+            for seed in self.seeds
+        ]
+
+    def of_stage(self, folder: str, stage: str, suffix: str) -> str:
+        """The pattern of the file that a job of a stage has in `logs` or `benchmarks`."""
+        names = {"study": "", "encoder": "/{encoder}", "figure": "/{figure}", "model": f"/{self.pattern}"}
+        return f"results/{folder}/{stage}{names[STAGES[stage].of]}{suffix}"
+
+    def done(self, stage: str) -> str:
+        """The pattern of the file that a stage's job writes last; the next stage waits for it.
+
+        Were it to wait for the files of every model, what Snakemake does would grow with the square of a job's models.
+        The file holds the time, as Snakemake takes a file with the same content for the same file. Stages lie below the
+        job, as --batch divides sorted paths.
+        """
+        return f"results/jobs/{self.pattern}/{stage}"
+
+    def all_done(self, *stages: str) -> list[str]:
+        """That file of every job of some stages."""
+        return [self.done(stage).format(**job) for stage in stages for job in self.wildcards]
+
+    def lost(self, _) -> list[str]:
+        """What is missing of jobs that are done: files that were deleted, or of a latent size or seed that was added.
+
+        One file of a job will do to have it run again. It is an input function: Snakemake asks before it plans.
+        """
+        return [
+            path for stage in MODEL_STAGES for job in self.wildcards for path in islice(self._missing(stage, job), 1)
+        ]
+
+    def _missing(self, stage: str, job: dict) -> Iterator[str]:
+        def exists(path: str) -> bool:
+            return os.path.exists(self.results / path.removeprefix("results/"))
+
+        if exists(self.done(stage).format(**job)):
+            for file in STAGES[stage].writes.values():
+                yield from (path for path in (p.format(**job) for p in self._of_models(file)) if not exists(path))
+
+    def models(self, wildcards, output) -> str:
+        """The folders of a job's models, in Bash's braces: Snakemake keeps the command in its record of every output.
+
+        Because this takes `output`, Snakemake does not compare it with the last run's: a shorter grid trains nothing
+        again.
+        """
+        sizes = [wildcards.latent_size] if self.config["jobs"] == "model" else self.latent_sizes
+        folder = grid.FOLDER.format(
+            latent_size=braces(sizes), encoder=wildcards.encoder, decoder=wildcards.decoder, seed=braces(self.seeds)
+        )
+        return f"{self.folder(wildcards, output)}/models/{folder}"
+
+    def folder(self, _, output) -> Path:
+        """The folder `results` that a job writes to, below the prefix of a `module`."""
+        return next(parent for parent in Path(output[0]).parents if parent.name == "results")
+
+    def drawn_from(self, wildcards) -> list[str]:
+        """The files that a figure waits for beside the tables. It is an input function."""
+        return self.all_done(*FIGURES[wildcards.figure].reads)
+
+    def dataset_files(self) -> list[str]:
+        """The files of the configured dataset, if it is the user's own: changed data is another study."""
+        path = str(Path(self.config["dataset"]["path"] or "nowhere"))
+        # Not with pathlib, which raises where a name is too long for any file.
+        files = [path] if os.path.isfile(path) else sorted(glob(f"{escape(path)}/*[-.]idx?-ubyte*"))
+        return [local(file) for file in files]
+
+
+def braces(values: list) -> str:
+    """Bash expands {1,2} to 1 and 2, but not {1} to 1."""
+    return "{" + ",".join(map(str, values)) + "}" if len(values) > 1 else str(values[0])

@@ -1,0 +1,77 @@
+"""What a job asks of a scheduler, estimated from its models: memory and time.
+
+Both are generous. A job that asks for too much waits a little longer; one that asked for too little is ended, and tried
+again with more.
+"""
+
+from functools import cache
+from math import ceil, prod
+from typing import NamedTuple
+
+import torch
+
+from vae.grid import Network, Spec
+from vae.models.flops import flops
+from vae.models.vae import VAE, to_planes
+from vae.training.memory import needed
+from vae.training.recipe import Recipe
+
+# MiB before any model: Python and torch (700, measured), the Snakemake that a cluster runs each job in (300), and room;
+# more where CUDA's libraries are loaded (not measured on a GPU).
+BASE = {"cpu": 1500, "cuda": 6000}
+# FLOP/s to count on: of a CPU thread, a sixth of the slowest training in benchmarks/README.md (not measured on a GPU).
+SPEED = {"cpu": 1e10, "cuda": 1e12}
+# Minutes of a job, and of each of its models, beside their products.
+START, PER_MODEL = 10, 0.25
+
+
+class Cost(NamedTuple):
+    """Of the model of the largest latent size of a pair: bytes to train it in, FLOPs of each side for an image."""
+
+    training: int
+    encoder: int
+    decoder: int
+
+
+class Budget:
+    """The jobs of a study, of its whole config; with training images of shape `(N, H, W)` or `(N, C, H, W)`."""
+
+    def __init__(self, config: dict, shape: tuple[int, ...], test_images: int):
+        self.config, self.shape, self.test_images = config, shape, test_images
+        self.recipe = Recipe.of(config, config["dataset"]["binarise"])
+        self.pair = cache(self._pair)  # all stages ask for each
+
+    def memory(self, stage: str, encoder: str, decoder: str, device: str) -> int:
+        """MiB of host memory of a job of a stage on models of this pair, on `cpu` or `cuda`."""
+        evaluation, pixels = self.config["evaluation"], prod(self.shape[1:])
+        more = {
+            # Silhouette and mutual information compare images with images.
+            "measure_codes": 5 * 8 * (evaluation["separability_images"] or self.test_images) ** 2,
+            # Draws from the prior as they are decoded, and as images.
+            "measure_samples": 3 * 4 * evaluation["prior_samples"] * pixels,
+        }.get(stage, 0)
+        data = 3 * (self.shape[0] + self.test_images) * pixels
+        return BASE[device] + (data + self.pair(encoder, decoder).training + more) // 2**20
+
+    def minutes(self, stage: str, encoder: str, decoder: str, models: int, device: str) -> int:
+        """Minutes of a job of a stage on that many models of this pair."""
+        training, evaluation = self.config["training"], self.config["evaluation"]
+        bounded = evaluation["likelihood_images"] or self.test_images
+        # How many images pass forward through encoder and decoder; a step of training is three passes.
+        trained = 3 * training["epochs"] * (training["images"] or self.shape[0])
+        encoded, decoded = {
+            "train": (trained, trained),
+            "likelihood": (bounded, bounded * evaluation["likelihood_samples"]),
+        }.get(stage, (self.shape[0], self.shape[0]))
+        cost = self.pair(encoder, decoder)
+        work = encoded * cost.encoder + decoded * cost.decoder
+        return ceil(START + models * (PER_MODEL + work / SPEED[device] / 60))
+
+    def _pair(self, encoder: str, decoder: str) -> "Cost":
+        spec = Spec(max(self.config["grid"]["latent_sizes"]), Network.parse(encoder), Network.parse(decoder))
+        images = self.config["training"]["images"] or self.shape[0]
+        with torch.device("meta"):
+            model = VAE(spec, self.shape[1:], self.recipe.networks)
+            inputs, codes = torch.zeros(1, *to_planes(self.shape[1:])), torch.zeros(1, spec.latent_size)
+        need = needed(spec, self.shape[1:], self.recipe, images)
+        return Cost(need, flops(model.encoder, inputs), flops(model.decoder, codes))

@@ -1,0 +1,18 @@
+# config, dataset → results/config.yaml, its grid checked against the images
+rule check:
+    input:
+        **jobs.reads("check"),
+    output:
+        **jobs.writes("check"),
+    log:
+        jobs.of_stage("logs", "check", ".log"),
+    benchmark:
+        jobs.of_stage("benchmarks", "check", ".tsv")
+    # Before any training: no training job can wait for it, or a longer grid would train everything again.
+    priority: 1
+    conda:
+        ENVIRONMENT
+    params:
+        config=as_json(*config),
+    shell:
+        "python -m vae check --config {params.config:q} --dataset {input.dataset} --log {log} {output.config}"

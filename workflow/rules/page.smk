@@ -1,0 +1,20 @@
+# tables and figures → results/claims.html, the page to read first
+rule page:
+    input:
+        **jobs.reads("page"),
+        figures=expand(jobs.writes("figure")["png"], figure=[name for name in FIGURES if FIGURES[name].on_page]),
+    output:
+        page=report(
+            jobs.writes("page")["page"],
+            caption="../report/claims.rst",
+            category="0 Claims",
+            labels={"figure": "claims"},
+        ),
+    log:
+        jobs.of_stage("logs", "page", ".log"),
+    benchmark:
+        jobs.of_stage("benchmarks", "page", ".tsv")
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m vae page --table {input.models} --claims {input.claims} --log {log} {output.page} {input.figures}"

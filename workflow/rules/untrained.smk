@@ -1,0 +1,21 @@
+# dataset → the baseline of an encoder before it is trained
+rule untrained:
+    input:
+        **jobs.reads("untrained"),
+    output:
+        **jobs.writes("untrained"),
+    log:
+        jobs.of_stage("logs", "untrained", ".log"),
+    benchmark:
+        jobs.of_stage("benchmarks", "untrained", ".tsv")
+    conda:
+        ENVIRONMENT
+    threads: config["threads"]
+    params:
+        config=as_json("networks", grid="latent_sizes", training="seeds"),
+        images=images_of("separability_images"),
+        probe_images=images_of("probe_images", "--probe-images"),
+    shell:
+        "python -m vae untrained --config {params.config:q}"
+        " --dataset {input.dataset} {params.images} {params.probe_images}"
+        " --threads {threads} --log {log} {wildcards.encoder} {output.untrained}"
