@@ -11,6 +11,8 @@ import pytest
 import yaml
 from conftest import PATH, ROOT
 
+from vae.catalogue import STAGES
+
 from . import cluster
 
 pytestmark = pytest.mark.slurm
@@ -34,7 +36,7 @@ def by_rule():
     """The jobs that Slurm knows, by the rule of the workflow that they are of."""
     found = defaultdict(list)
     for job in cluster.jobs():
-        if rule := re.match(r"rule_([a-z]+)", job.get("Comment", "")):
+        if rule := re.match(rf"rule_({'|'.join(STAGES)})(_|$)", job.get("Comment", "")):
             found[rule[1]].append(job)
     return found
 
@@ -75,16 +77,16 @@ def test_a_study_on_slurm_ends_whole_whatever_happens_to_its_jobs(study, checkou
 
     cancelled = cluster.until(lambda: during("export"), "export that runs", 300)
     cluster.run("scancel", cancelled["JobId"])
-    lost = cluster.until(lambda: during("project", "quantise", "sample"), "job after the export", 300)
+    lost = cluster.until(lambda: during("measure_codes", "quantise", "measure_samples"), "job after the export", 300)
     cluster.run("scontrol", "update", f"NodeName={lost['BatchHost']}", "State=DOWN", "Reason=test")
-    on_the_other = cluster.until(lambda: during("rank", "figure"), "job after the loss of a node", 300)
+    on_the_other = cluster.until(lambda: during("tables", "figure"), "job after the loss of a node", 300)
     cluster.run("scontrol", "update", f"NodeName={lost['BatchHost']}", "State=RESUME")
     assert study.wait(600) == 0, (tmp_path / "printed").read_text()
     assert on_the_other["BatchHost"] != lost["BatchHost"]
 
     jobs = by_rule()
     states = {rule: sorted(job["JobState"] for job in found) for rule, found in jobs.items()}
-    whole = {"data": 1, "likelihood": 2, "latents": 2, "figure": len(FIGURES)}
+    whole = {"dataset": 1, "likelihood": 2, "latents": 2, "figure": len(FIGURES)}
     whole = {rule: ["COMPLETED"] * count for rule, count in whole.items()}
     assert whole.items() <= states.items()
     # Every training was ended for its memory once, and had enough the next time.
