@@ -31,6 +31,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from vae.catalogue import ENVIRONMENT
 from vae.data import readers
 from vae.grid import Network, Spec
 from vae.models.flops import flops
@@ -47,8 +48,6 @@ LATENT_SIZE, BATCH, REPEATS = 98, 128, 5
 IMAGES = {"cpu": 8_000, "cuda": 60_000}
 WIDTHS = Widths(hidden_units=512, base_channels=16)
 OBJECTIVE = Objective("bernoulli", 0.1, 1.0, "mean")
-# What workflow/rules/common.smk sets for every job.
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 class Stock(nn.Module):

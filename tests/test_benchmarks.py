@@ -75,12 +75,6 @@ def test_every_program_starts_from_any_folder(name, tmp_path):
     assert f"usage: {name}.py" in done.stdout
 
 
-def test_the_package_trains_in_the_environment_of_the_workflow(benchmark):
-    prefix = (ROOT / "workflow/rules/common.smk").read_text()
-    for name, value in benchmark.ENVIRONMENT.items():
-        assert f"{name}={value}" in prefix
-
-
 def test_the_stock_models_are_those_of_the_package(benchmark):
     for name in (*benchmark.MODELS, "CNN2_DNN1", "DNN2_CNN4"):
         spec = Spec.parse(f"L98_{name}")

@@ -183,6 +183,10 @@ for stage in (
 ):
     STAGES.add(stage.name, stage)
 
+# Of every job. Memory in large pages, where the C library offers it, spares training hundreds to thousands of page
+# faults a step.
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
 TOOLS = Registry[str]("tool")
 for name, summary in {
     "models": "list the models of a study with their ranks, best first",

@@ -11,7 +11,7 @@ rule check:
     # Before any training: no training job can wait for it, or a longer grid would train everything again.
     priority: 1
     conda:
-        ENVIRONMENT
+        CONDA
     params:
         config=as_json(*config),
     shell:

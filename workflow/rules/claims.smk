@@ -9,6 +9,6 @@ rule claims:
     benchmark:
         jobs.of_stage("benchmarks", "claims", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     shell:
         "python -m vae claims --table {input.models} --log {log} {output.claims} {output.effects}"

@@ -9,7 +9,7 @@ rule classifier:
     benchmark:
         jobs.of_stage("benchmarks", "classifier", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     params:
         samples=config["evaluation"]["prior_samples"],

@@ -11,7 +11,7 @@ import yaml
 
 from vae import config as configuration
 from vae import files, grid
-from vae.catalogue import FIGURES, STAGES
+from vae.catalogue import ENVIRONMENT, FIGURES, STAGES
 from vae.errors import UserError
 from workflow.lib.jobs import MODEL_STAGES, Jobs
 from workflow.lib.locks import WorkingDirectory
@@ -55,7 +55,7 @@ if workflow.is_main_process:
 
 # Training asks for a GPU where it would find one; `device: cuda` also where only the cluster's nodes have any.
 ON_GPU = config["device"] == "cuda" or (config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
-ENVIRONMENT = str(CHECKOUT / "envs/environment.yaml")
+CONDA = str(CHECKOUT / "envs/environment.yaml")
 
 
 wildcard_constraints:
@@ -66,10 +66,9 @@ wildcard_constraints:
 
 
 # The jobs' commands find the package of this checkout, whatever directory they run in and whatever else lies there.
-# Memory in large pages, where the C library offers it, spares training hundreds to thousands of page faults a step.
 shell.prefix(
     f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}} PYTHONSAFEPATH=1"
-    f" GLIBC_TUNABLES=glibc.malloc.hugetlb=1 VAE_JOBS_PER_GPU={config['jobs_per_gpu']}; "
+    f" VAE_JOBS_PER_GPU={config['jobs_per_gpu']} {' '.join(f'{name}={value}' for name, value in ENVIRONMENT.items())}; "
 )
 
 

@@ -10,7 +10,7 @@ rule dataset:
     benchmark:
         jobs.of_stage("benchmarks", "dataset", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     params:
         config=as_json("dataset"),
     shell:

@@ -9,7 +9,7 @@ rule export:
     benchmark:
         jobs.of_stage("benchmarks", "export", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     resources:
         **resources_of("export"),

@@ -16,7 +16,7 @@ rule figure:
     benchmark:
         jobs.of_stage("benchmarks", "figure", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     params:
         results=jobs.folder,
         caption=lambda wildcards: FIGURES[wildcards.figure].caption,

@@ -9,7 +9,7 @@ rule latents:
     benchmark:
         jobs.of_stage("benchmarks", "latents", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     resources:
         **resources_of("latents"),

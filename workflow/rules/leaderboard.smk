@@ -14,6 +14,6 @@ rule leaderboard:
     benchmark:
         jobs.of_stage("benchmarks", "leaderboard", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     shell:
         "python -m vae leaderboard --table {input.models} --dataset {input.dataset} --log {log} {output.page}"

@@ -9,7 +9,7 @@ rule likelihood:
     benchmark:
         jobs.of_stage("benchmarks", "likelihood", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     resources:
         **resources_of("likelihood"),

@@ -9,7 +9,7 @@ rule measure_codes:
     benchmark:
         jobs.of_stage("benchmarks", "measure_codes", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     resources:
         **resources_of("measure_codes"),

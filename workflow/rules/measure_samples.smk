@@ -9,7 +9,7 @@ rule measure_samples:
     benchmark:
         jobs.of_stage("benchmarks", "measure_samples", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     resources:
         **resources_of("measure_samples"),

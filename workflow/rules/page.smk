@@ -15,6 +15,6 @@ rule page:
     benchmark:
         jobs.of_stage("benchmarks", "page", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     shell:
         "python -m vae page --table {input.models} --claims {input.claims} --log {log} {output.page} {input.figures}"

@@ -9,7 +9,7 @@ rule pixels:
     benchmark:
         jobs.of_stage("benchmarks", "pixels", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     params:
         config=as_json("objective", grid="latent_sizes"),

@@ -9,7 +9,7 @@ rule quantise:
     benchmark:
         jobs.of_stage("benchmarks", "quantise", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     resources:
         **resources_of("quantise"),

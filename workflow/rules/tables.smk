@@ -9,7 +9,7 @@ rule tables:
     benchmark:
         jobs.of_stage("benchmarks", "tables", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     params:
         results=jobs.folder,
     shell:

@@ -9,7 +9,7 @@ rule train:
     benchmark:
         jobs.of_stage("benchmarks", "train", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     resources:
         **resources_of("train"),

@@ -9,7 +9,7 @@ rule untrained:
     benchmark:
         jobs.of_stage("benchmarks", "untrained", ".tsv")
     conda:
-        ENVIRONMENT
+        CONDA
     threads: config["threads"]
     params:
         config=as_json("networks", grid="latent_sizes", training="seeds"),
