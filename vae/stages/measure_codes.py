@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The dataset, how many test images are compared with each other, and the folders of models."""
-    shared.add(parser, "--dataset", "--threads", "--images", "--done", "models")
+    shared.add(parser, "--dataset", "--images", "--done", "models")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -17,5 +17,5 @@ rule measure_codes:
         models=jobs.models,
         images=images_of("separability_images"),
     shell:
-        "python -m vae measure_codes --dataset {input.dataset} {params.images} --threads {threads} --log {log}"
+        "python -m vae measure_codes --dataset {input.dataset} {params.images} --log {log}"
         " --done {output.done} {params.models}"
