@@ -1,10 +1,9 @@
 # The study of VAE architectures, from the config to the report.
 #
-#   config ─► dataset ─► train ─► export ─► latents ─► measure_codes ─► tables ─► claims, figures ─► pages, report
-#                  │       │         ├──────► measure_samples ────────────┤
-#                  │       │         └──────► quantise                    │
-#                  │       └────────────► likelihood ─────────────────────┤
-#                  └────────────────────► baselines ──────────────────────┘
+#   config ─► dataset ─► train ─► export ─► measure ─► tables ─► claims, figures ─► pages, report
+#                  │                           │          │
+#                  ├──────► classifier ────────┘          │
+#                  └──────► baselines ────────────────────┘
 #
 # vae/catalogue.py says what each stage reads and writes.
 from pathlib import Path
@@ -27,11 +26,8 @@ include: "workflow/rules/pixels.smk"
 include: "workflow/rules/untrained.smk"
 include: "workflow/rules/classifier.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/likelihood.smk"
 include: "workflow/rules/export.smk"
-include: "workflow/rules/latents.smk"
-include: "workflow/rules/measure_codes.smk"
-include: "workflow/rules/measure_samples.smk"
+include: "workflow/rules/measure.smk"
 include: "workflow/rules/quantise.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
@@ -49,6 +45,13 @@ rule models:
         # Of every stage: that of a job which failed is gone, whatever later stages had made of its models before.
         jobs.all_done(*MODEL_STAGES),
         jobs.lost,
+
+
+# Every encoder in 8-bit integers too, which the study itself has no use for: `snakemake --cores all int8`.
+rule int8:
+    input:
+        jobs.all_done("quantise"),
+        lambda wildcards: jobs.lost(wildcards, ["quantise"]),
 
 
 rule all:

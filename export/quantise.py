@@ -70,9 +70,10 @@ def quantise(folder: Path, images: np.ndarray) -> None:
 
 
 def described(folder: Path) -> dict:
-    """Sizes in bytes of both encoders, and the SHA-256 of the one in 8-bit integers."""
+    """Sizes in bytes of both encoders, and the SHA-256 of the one in 8-bit integers and of what it was made from."""
     files = {kind: (folder / name).read_bytes() for kind, name in FILES.items()}
     return {
         "bytes": {kind: len(content) for kind, content in files.items()},
         "sha256": {FILES["int8"]: sha256(files["int8"])},
+        "made_from": sha256(files["float32"]),
     }

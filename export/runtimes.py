@@ -219,10 +219,22 @@ def _there(file: Path) -> Path:
     return file
 
 
+def _int8(folder: Path, device: str) -> Onnx:
+    """The encoder in 8-bit integers, which a study makes on demand: it may be missing, or of another training."""
+    file, facts = folder / "encoder.int8.onnx", folder / "encoder.int8.json"
+    advice = "`snakemake --cores all int8` makes it for every model of a study"
+    if not file.exists():
+        raise UserError(f"{file}: no such file; {advice}")
+    made_from = read_json(facts).get("made_from") if facts.is_file() else None
+    if made_from and made_from != sha256((folder / "encoder.onnx").read_bytes()):
+        raise UserError(f"{file}: made from another encoder.onnx than the one beside it; {advice}")
+    return Onnx(file, device)
+
+
 # Those that start from a model's folder; ONNX starts from the graph alone.
 OF_FOLDER: dict[str, Callable[[Path, str], Runtime]] = {
     "torchscript": TorchScript,
     "native": Native,
     "aot": Aot,
-    "int8": lambda folder, device: Onnx(_there(folder / "encoder.int8.onnx"), device),
+    "int8": _int8,
 }

@@ -134,11 +134,9 @@ def study(root, labels=None, **changes):
         vae("untrained", *given, *data, *images, encoder, baselines / f"untrained/{encoder}.json")
     vae("classifier", *data, "--samples", 20, baselines / "classifier.npz")
     vae("train", *given, *data, *models)
-    vae("likelihood", *data, "--samples", 3, "--images", 20, *models)
     vae("export", *data, *models)
-    vae("latents", *data, "--probe-images", 30, *models)
-    vae("measure_codes", *data, *models)
-    vae("measure_samples", *data, "--samples", 20, "--classifier", baselines / "classifier.npz", *models)
+    extent = ["--probe-images", 30, "--samples", 20, "--likelihood-samples", 3, "--likelihood-images", 20]
+    vae("measure", *data, *extent, "--classifier", baselines / "classifier.npz", *models)
     vae("quantise", *data, *models)
     table = ["--table", tables / "models.csv"]
     more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]

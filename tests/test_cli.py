@@ -64,11 +64,11 @@ FOLDERS = ["m/L2_DNN1_DNN1/seed0", "m/L2_DNN1_DNN1/seed1"]
 @pytest.mark.parametrize("log", [["--log", "a.log"], ["--log=a.log"], []])
 def test_the_record_of_a_command_leaves_out_where_it_writes_its_progress(log):
     """However that was written; and names one of the models, with options before them or behind."""
-    parser = parser_of("measure_samples")
-    words = ["--dataset=d.npz", "--done", "jobs/done", *FOLDERS, "--samples", "20", "--classifier", "c d.npz", *log]
+    parser = parser_of("train")
+    words = ["--config=c d.yaml", "--done", "jobs/done", *FOLDERS, "--dataset", "d.npz", "--max-memory", "20", *log]
     origin = parser.origin(parser.parse_args(words), [Path(FOLDERS[1])])
-    assert origin.stage == "measure_samples"
-    command = "python -m vae measure_samples --dataset d.npz --samples 20 --classifier 'c d.npz'"
+    assert origin.stage == "train"
+    command = "python -m vae train --config 'c d.yaml' --dataset d.npz --max-memory 20"
     assert origin.command == f"{command} {FOLDERS[1]}"
 
 

@@ -357,18 +357,19 @@ def tables(root):
     ("damaged", "stage", "untouched"),
     [
         ("weights.safetensors", "export", "encoder.onnx"),
-        ("weights.safetensors", "likelihood", "likelihood.json"),
-        ("encoder.onnx", "latents", "latents.npz"),
-        ("decoder.onnx", "latents", "examples.npz"),
+        ("weights.safetensors", "measure", "likelihood.json"),
+        ("encoder.onnx", "measure", "latents.npz"),
+        ("decoder.onnx", "measure", "samples.json"),
         ("encoder.onnx", "quantise", "encoder.int8.onnx"),
-        ("latents.npz", "measure_codes", "codes.json"),
+        ("latents.npz", "quantise", "encoder.int8.onnx"),
     ],
 )
 def test_a_stage_refuses_a_file_with_a_flipped_bit_by_name(damaged, stage, untouched, stages, capsys):
     root, model, run = stages
     flip(model / damaged)
     before = (model / untouched).read_bytes()
-    more = ["--samples", 2] if stage == "likelihood" else []
+    classifier = ["--classifier", root / "results/baselines/classifier.npz"]
+    more = [*classifier, "--samples", 2, "--likelihood-samples", 2] if stage == "measure" else []
     assert run(stage, "--dataset", root / "dataset.npz", *more, model) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"vae: ERROR: {model / damaged}: ")
@@ -378,7 +379,7 @@ def test_a_stage_refuses_a_file_with_a_flipped_bit_by_name(damaged, stage, untou
 def test_a_dataset_with_a_flipped_bit_is_refused_by_name(stages, capsys):
     root, model, run = stages
     flip(root / "dataset.npz")
-    for stage in ("export", "measure_codes", "latents"):
+    for stage in ("export", "quantise"):
         assert run(stage, "--dataset", root / "dataset.npz", model) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"vae: ERROR: {root / 'dataset.npz'}: not a sound .npz")

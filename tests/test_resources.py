@@ -37,9 +37,9 @@ def test_memory_has_room_for_the_data_and_the_largest_model():
     assert one.memory("train", "DNN1", "DNN1", "cuda") > one.memory("train", "DNN1", "DNN1", "cpu")
     # All 10,000 test images against each other, as double precision.
     every = budget(evaluation={"separability_images": None})
-    assert 8 * 10**8 < (every.memory("measure_codes", "DNN1", "DNN1", "cpu") - BASE["cpu"]) * 2**20 < 8 * 10**9
+    assert 8 * 10**8 < (every.memory("measure", "DNN1", "DNN1", "cpu") - BASE["cpu"]) * 2**20 < 8 * 10**9
     assert every.memory("train", "DNN1", "DNN1", "cpu") == budget().memory("train", "DNN1", "DNN1", "cpu") < 3000
-    drawn = budget(evaluation={"prior_samples": 10**6}).memory("measure_samples", "DNN1", "DNN1", "cpu")
+    drawn = budget(evaluation={"prior_samples": 10**6}).memory("measure", "DNN1", "DNN1", "cpu")
     assert drawn - BASE["cpu"] > 5 * 784 * 10**6 / 2**20
 
 
@@ -53,7 +53,7 @@ def test_time_grows_with_what_there_is_to_compute():
     for stage in MODEL_STAGES:
         assert one.minutes(stage, "DNN1", "DNN1", 400, "cpu") > one.minutes(stage, "DNN1", "DNN1", 4, "cpu") >= 10
     many = budget(evaluation={"likelihood_samples": 5000})
-    assert many.minutes("likelihood", "DNN1", "DNN4", 4, "cpu") > one.minutes("likelihood", "DNN1", "DNN4", 4, "cpu")
+    assert many.minutes("measure", "DNN1", "DNN4", 4, "cpu") > one.minutes("measure", "DNN1", "DNN4", 4, "cpu")
 
 
 def test_jobs_of_the_study_of_the_tests_stay_within_what_they_ask_for(checkout):

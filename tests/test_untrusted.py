@@ -630,7 +630,6 @@ def test_graphs_that_are_no_encoder_or_decoder_are_refused(folder, tmp_path):
 LATENTS = {"mean": np.zeros((6, 3)), "log_variance": np.zeros((6, 3)), "train_mean": np.zeros((6, 3))}
 
 
-@pytest.mark.parametrize("stage", ["measure_codes", "quantise"])
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -641,14 +640,14 @@ LATENTS = {"mean": np.zeros((6, 3)), "log_variance": np.zeros((6, 3)), "train_me
         (lambda raw: raw.replace(b"train_indices", b"train_somethi"), "has no array 'train_indices'"),
     ],
 )
-def test_latents_that_are_damaged_are_named(tmp_path, capsys, stage, spoil, message):
+def test_latents_that_are_damaged_are_named(tmp_path, capsys, spoil, message):
     (tmp_path / "dataset.npz").write_bytes(npz())
     files.write_json(tmp_path / "dataset.json", {"name": "own", "source": "own", "binarised": False})
     latents = tmp_path / LABEL / "seed0/latents.npz"
     files.write_npz(latents, **LATENTS, train_indices=np.full(6, -0x5555555555555556))
     raw = spoil(latents.read_bytes())
     latents.unlink() if raw is None else latents.write_bytes(raw)
-    assert main([stage, "--dataset", "dataset.npz", str(latents.parent)]) == 2
+    assert main(["quantise", "--dataset", "dataset.npz", str(latents.parent)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "latents.npz: " in line
     assert re.search(message, line)

@@ -12,8 +12,8 @@ from conftest import ROOT, away, errors, overlay, snakemake
 
 from vae.catalogue import FIGURES, STAGES
 from vae.cli import main
+from workflow.lib.jobs import MODEL_STAGES
 
-MODEL_STAGES = {name for name, stage in STAGES.items() if stage.of == "model"}
 LABELS = [
     f"L{latent}_{encoder}_{decoder}"
     for latent in (2, 4)
@@ -112,22 +112,22 @@ def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(edited, tmp_p
 
 def test_adding_an_encoder_trains_only_its_pairs(edited, tmp_path):
     jobs = planned(*overlay(tmp_path, {"grid": {"encoders": ["DNN1", "CNN2", "DNN2"]}}), cwd=edited)
-    assert jobs["train"] == jobs["export"] == jobs["latents"] == jobs["measure_codes"] == 2
+    assert jobs["train"] == jobs["export"] == jobs["measure"] == 2
 
 
 def test_adding_a_seed_trains_every_pair_again(edited, tmp_path):
     jobs = planned(*overlay(tmp_path, {"training": {"seeds": [0, 1, 2]}}), cwd=edited)
-    assert jobs["train"] == jobs["quantise"] == jobs["measure_samples"] == 4
+    assert jobs["train"] == jobs["export"] == jobs["measure"] == 4
 
 
 @pytest.mark.parametrize("change", [{"grid": {"latent_sizes": [2]}}, {"grid": {"encoders": ["DNN1"]}}])
 def test_a_shorter_grid_computes_nothing_again_for_its_models(edited, tmp_path, change):
     jobs = planned(*overlay(tmp_path, change), cwd=edited)
     assert "tables" in jobs
-    assert not MODEL_STAGES & jobs.keys()
+    assert not set(MODEL_STAGES) & jobs.keys()
 
 
-@pytest.mark.parametrize(("file", "stage"), [("metrics.json", "train"), ("samples.json", "measure_samples")])
+@pytest.mark.parametrize(("file", "stage"), [("metrics.json", "train"), ("samples.json", "measure")])
 def test_a_deleted_file_of_one_model_is_made_again(edited, tmp_path, file, stage):
     path = edited / "results/models/L4_DNN1_CNN1/seed1" / file
     path.rename(tmp_path / file)
@@ -138,9 +138,12 @@ def test_a_deleted_file_of_one_model_is_made_again(edited, tmp_path, file, stage
     assert ("export" in jobs) == (stage == "train")
 
 
-def test_editing_the_quantisation_quantises_again_and_nothing_else(edited, edit):
-    edit("export/quantise.py", "\n# edited\n")
-    assert planned(cwd=edited) == {"quantise": 4}
+def test_encoders_in_8_bits_are_made_where_they_are_asked_for(edited):
+    encoder = edited / "results/models/L4_DNN1_CNN1/seed1/encoder.int8.onnx"
+    assert not encoder.exists()
+    snakemake("--cores", 2, "--configfile", "tests/study.yaml", "--", encoder.relative_to(edited), cwd=edited)
+    assert encoder.exists()
+    assert planned("--configfile", "tests/study.yaml", "--", "int8", cwd=edited) == {"quantise": 3, "int8": 1}
 
 
 def test_a_share_of_the_models_is_one_of_their_jobs(checkout, tmp_path):

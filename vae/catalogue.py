@@ -15,7 +15,8 @@ class Stage:
     """What a stage does, in a line; the stages whose files it reads; the files that it writes, by name.
 
     One job writes one set of files `of` the study, an encoder or a figure, below `results/`, or of each of its models,
-    in their folders. `gpu` is whether it computes on a GPU where there is one.
+    in their folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study leaves it
+    out until it is asked for.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Stage:
     writes: dict[str, str]
     of: Literal["study", "encoder", "figure", "model"] = "study"
     gpu: bool = False
+    on_demand: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,6 @@ for stage in (
         gpu=True,
     ),
     Stage(
-        "likelihood",
-        "bound log p(x) of test images with importance-weighted codes (IWAE)",
-        ("dataset", "train"),
-        {"likelihood": "likelihood.json"},
-        of="model",
-        gpu=True,
-    ),
-    Stage(
         "export",
         "export models to TorchScript and ONNX, and check both",
         ("dataset", "train"),
@@ -108,32 +102,26 @@ for stage in (
         of="model",
     ),
     Stage(
-        "latents",
-        "encode images, and decode examples, with the exported models",
-        ("dataset", "export"),
-        {"latents": "latents.npz", "examples": "examples.npz"},
-        of="model",
-    ),
-    Stage(
-        "measure_codes",
-        "measure what codes say of image and class, and their principal components",
-        ("dataset", "latents"),
-        {"components": "codes.npz", "numbers": "codes.json"},
-        of="model",
-    ),
-    Stage(
-        "measure_samples",
-        "measure the FID-style distance of draws from the prior to test images",
-        ("dataset", "export", "classifier"),
-        {"numbers": "samples.json"},
+        "measure",
+        "measure codes, samples from the prior, and the IWAE bound on log p(x)",
+        ("dataset", "train", "export", "classifier"),
+        {
+            "latents": "latents.npz",
+            "examples": "examples.npz",
+            "components": "codes.npz",
+            "codes": "codes.json",
+            "samples": "samples.json",
+            "likelihood": "likelihood.json",
+        },
         of="model",
     ),
     Stage(
         "quantise",
         "write encoders in 8-bit integers, and measure what that costs",
-        ("dataset", "train", "export", "latents", "measure_codes"),
+        ("dataset", "train", "export", "measure"),
         {"encoder": "encoder.int8.onnx", "cost": "encoder.int8.json"},
         of="model",
+        on_demand=True,
     ),
     Stage(
         "tables",
@@ -142,9 +130,7 @@ for stage in (
             "check",
             "train",
             "export",
-            "likelihood",
-            "measure_codes",
-            "measure_samples",
+            "measure",
             "pixels",
             "untrained",
             "classifier",
@@ -266,14 +252,14 @@ for figure in (
         " overlap here may well lie apart in the other dimensions. With several seeds, the first that did not diverge"
         " is"
         " shown.",
-        reads=("measure_codes",),
+        reads=("measure",),
     ),
     Figure(
         "pca_top_half",
         "4 Latent spaces",
         "Posterior means of up to 2,000 test images in their first two principal components, one panel per model of the"
         " top half, drawn as those of the top quartile are.",
-        reads=("measure_codes",),
+        reads=("measure",),
     ),
     Figure(
         "reconstructions",
@@ -281,7 +267,7 @@ for figure in (
         "The first test image of each class (the first ten images, where there are no labels), and what the three best,"
         " the three median and the three worst models by reconstruction make of them, each decoded from one draw of its"
         " code by the exported models. Below each name: rank, reconstruction and KLD in nats per image.",
-        reads=("latents",),
+        reads=("measure",),
         on_page=False,
     ),
     Figure(
@@ -289,7 +275,7 @@ for figure in (
         "5 Images",
         "Codes drawn from the prior and decoded by the exported decoders, for the same models as in the figure of"
         " reconstructions.",
-        reads=("latents",),
+        reads=("measure",),
         on_page=False,
     ),
     Figure(

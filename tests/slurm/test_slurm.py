@@ -48,12 +48,12 @@ def running(*rules):
 
 @pytest.fixture
 def study(slurm, checkout, tmp_path):
-    """A study of eight models that Snakemake runs on Slurm; training has too little memory at the first attempt."""
+    """A study of four models that Snakemake runs on Slurm; training has too little memory at the first attempt."""
     # Jobs ask for a GPU where there is this program, and compute on the CPU where torch then finds none.
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "bin/nvidia-smi").chmod(0o755)
-    change = {"grid": {"encoders": ["DNN1"]}, "dataset": {"path": str(checkout / "tests/mnist")}}
+    change = {"grid": {"encoders": ["DNN1"], "decoders": ["DNN1"]}, "dataset": {"path": str(checkout / "tests/mnist")}}
     (tmp_path / "change.yaml").write_text(yaml.safe_dump(change))
     command = [
         sys.executable, "-m", "snakemake", "--profile", checkout / "workflow/profiles/slurm",
@@ -77,7 +77,7 @@ def test_a_study_on_slurm_ends_whole_whatever_happens_to_its_jobs(study, checkou
 
     cancelled = cluster.until(lambda: during("export"), "export that runs", 300)
     cluster.run("scancel", cancelled["JobId"])
-    lost = cluster.until(lambda: during("measure_codes", "quantise", "measure_samples"), "job after the export", 300)
+    lost = cluster.until(lambda: during("measure"), "job after the export", 300)
     cluster.run("scontrol", "update", f"NodeName={lost['BatchHost']}", "State=DOWN", "Reason=test")
     on_the_other = cluster.until(lambda: during("tables", "figure"), "job after the loss of a node", 300)
     cluster.run("scontrol", "update", f"NodeName={lost['BatchHost']}", "State=RESUME")
@@ -86,22 +86,20 @@ def test_a_study_on_slurm_ends_whole_whatever_happens_to_its_jobs(study, checkou
 
     jobs = by_rule()
     states = {rule: sorted(job["JobState"] for job in found) for rule, found in jobs.items()}
-    whole = {"dataset": 1, "likelihood": 2, "latents": 2, "figure": len(FIGURES)}
-    whole = {rule: ["COMPLETED"] * count for rule, count in whole.items()}
+    whole = {rule: ["COMPLETED"] * count for rule, count in {"dataset": 1, "figure": len(FIGURES)}.items()}
     assert whole.items() <= states.items()
-    # Every training was ended for its memory once, and had enough the next time.
-    assert states["train"] == ["COMPLETED"] * 2 + ["FAILED"] * 2
-    assert {(job["JobState"], job["MinMemoryNode"]) for job in jobs["train"]} == {
-        ("FAILED", "700M"),
+    # The training was ended for its memory once, and had enough the next time.
+    assert sorted((job["JobState"], job["MinMemoryNode"]) for job in jobs["train"]) == [
         ("COMPLETED", "1400M"),
-    }
+        ("FAILED", "700M"),
+    ]
     # What was cancelled was submitted again.
-    assert states["export"] == ["CANCELLED"] + ["COMPLETED"] * 2
+    assert states["export"] == ["CANCELLED", "COMPLETED"]
     # What ran on the node went back to the queue.
     again = next(job for found in jobs.values() for job in found if job["JobId"] == lost["JobId"])
     assert (again["JobState"], int(again["Restarts"])) == ("COMPLETED", 1), again
     # Jobs with a GPU, and no others, see one.
-    with_gpu = {job["JobId"] for rule in ("train", "likelihood") for job in jobs[rule]}
+    with_gpu = {job["JobId"] for job in jobs["train"]}
     ours = {job["JobId"] for found in jobs.values() for job in found}
     seen = [line.split() for line in (cluster.ROOT / "log/devices").read_text().splitlines()]
     assert {job for job, _ in seen} >= ours
@@ -121,5 +119,5 @@ def test_a_study_on_slurm_ends_whole_whatever_happens_to_its_jobs(study, checkou
         pd.read_csv(folder / "results/tables/models.csv")[names].set_index(["label", "seed"]).sort_index()
         for folder in (tmp_path, checkout)
     )
-    assert len(here) == 8
+    assert len(here) == 4
     pd.testing.assert_frame_equal(here, local.loc[here.index], check_exact=True)

@@ -1,7 +1,7 @@
 """The jobs of a study: which there are, which files each reads and writes, and which models it works on."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import escape, glob
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,8 @@ from vae.provenance import ROOT, closure
 
 # What Snakemake calls the wildcards of a job that `jobs` in the config asks for.
 PATTERNS = {"pair": "{encoder}_{decoder}", "model": "L{latent_size}_{encoder}_{decoder}"}
-MODEL_STAGES = [stage.name for stage in STAGES.values() if stage.of == "model"]
+# What is done with every model of a study.
+MODEL_STAGES = [stage.name for stage in STAGES.values() if stage.of == "model" and not stage.on_demand]
 
 
 class Jobs:
@@ -86,14 +87,12 @@ class Jobs:
         """That file of every job of some stages."""
         return [self.done(stage).format(**job) for stage in stages for job in self.wildcards]
 
-    def lost(self, _) -> list[str]:
+    def lost(self, _, stages: Sequence[str] = MODEL_STAGES) -> list[str]:
         """What is missing of jobs that are done: files that were deleted, or of a latent size or seed that was added.
 
         One file of a job will do to have it run again. It is an input function: Snakemake asks before it plans.
         """
-        return [
-            path for stage in MODEL_STAGES for job in self.wildcards for path in islice(self._missing(stage, job), 1)
-        ]
+        return [path for stage in stages for job in self.wildcards for path in islice(self._missing(stage, job), 1)]
 
     def _missing(self, stage: str, job: dict) -> Iterator[str]:
         def exists(path: str) -> bool:

@@ -44,12 +44,10 @@ class Budget:
     def memory(self, stage: str, encoder: str, decoder: str, device: str) -> int:
         """MiB of host memory of a job of a stage on models of this pair, on `cpu` or `cuda`."""
         evaluation, pixels = self.config["evaluation"], prod(self.shape[1:])
-        more = {
-            # Silhouette and mutual information compare images with images.
-            "measure_codes": 5 * 8 * (evaluation["separability_images"] or self.test_images) ** 2,
-            # Draws from the prior as they are decoded, and as images.
-            "measure_samples": 3 * 4 * evaluation["prior_samples"] * pixels,
-        }.get(stage, 0)
+        # Silhouette and mutual information compare images with images; draws from the prior are decoded, and images.
+        compared = 5 * 8 * (evaluation["separability_images"] or self.test_images) ** 2
+        drawn = 3 * 4 * evaluation["prior_samples"] * pixels
+        more = max(compared, drawn) if stage == "measure" else 0
         data = 3 * (self.shape[0] + self.test_images) * pixels
         return BASE[device] + (data + self.pair(encoder, decoder).training + more) // 2**20
 
@@ -61,7 +59,7 @@ class Budget:
         trained = 3 * training["epochs"] * (training["images"] or self.shape[0])
         encoded, decoded = {
             "train": (trained, trained),
-            "likelihood": (bounded, bounded * evaluation["likelihood_samples"]),
+            "measure": (self.shape[0] + bounded, self.shape[0] + bounded * evaluation["likelihood_samples"]),
         }.get(stage, (self.shape[0], self.shape[0]))
         cost = self.pair(encoder, decoder)
         work = encoded * cost.encoder + decoded * cost.decoder
