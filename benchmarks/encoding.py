@@ -86,10 +86,10 @@ def trained(folder: Path, images: np.ndarray) -> None:
     objective = Objective("bernoulli", 0.1, 1.0, "sum")
     recipe = Recipe(WIDTHS, objective, Training("adam", 0.001, 128, 1, None))
     spec, seed = parse_folder(folder)
-    found = loop.train(spec, seed, torch.from_numpy(images[:128]), recipe, torch.device("cpu"))
+    training = loop.train(spec, seed, torch.from_numpy(images[:128]), recipe, torch.device("cpu"))
     facts = {"image_shape": [28, 28], "name": "random", "sha256": ""}
-    checkpoint.save(folder, found, {"status": found.status}, recipe, facts)
-    export(folder, found.model.eval(), images[:100], {"label": str(spec)}, check=True)
+    checkpoint.save(folder, training, {"status": training.status}, recipe, facts)
+    export(folder, training.model.eval(), images[:100], {"label": str(spec)}, check=True)
     quantise.quantise(folder, images[:1000])
 
 
@@ -124,7 +124,7 @@ def measure(name: str, images: np.ndarray, threads: int) -> list[dict]:
         for _ in range(1 + REPEATS):
             for path, run in runs.items():
                 seconds[path].append(run())
-    speed = {path: len(images) / statistics.median(found[1:]) for path, found in seconds.items()}  # the first warms up
+    speed = {path: len(images) / statistics.median(times[1:]) for path, times in seconds.items()}  # the first warms up
     limit = matrix_limit("cpu", "fp32") / flops(model.encoder, as_inputs(torch.from_numpy(images[:1])))
     return [
         {

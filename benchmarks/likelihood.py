@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the curve to this file too")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    found = readers.read(args.dataset) if args.dataset else source.load({"name": "mnist", "path": None})
-    images = torch.tensor(found.train_images)
-    test = torch.from_numpy(dataset.binarise(found.test_images, seeds.of_study("test_pixels")))
+    data = readers.read(args.dataset) if args.dataset else source.load({"name": "mnist", "path": None})
+    images = torch.tensor(data.train_images)
+    test = torch.from_numpy(dataset.binarise(data.test_images, seeds.of_study("test_pixels")))
     few = test[seeds.draw(len(test), 500)]
     run, curve, trained, epochs = Run(SPEC, 0, torch.device("cpu")), [], 0.0, 0
     model = build(SPEC, tuple(images.shape[1:]), WIDTHS, run.weights_seed)
@@ -63,9 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
     while trained < 60 * args.minutes:
         begun = perf_counter()
         optimizer.param_groups[0]["lr"] = step_size(trained / 60 / args.minutes)
-        seen = run.images(images)
+        drawn = run.images(images)
         for chosen, noise in run.batches(len(images), BATCH):
-            inputs = as_inputs(seen[chosen])
+            inputs = as_inputs(drawn[chosen])
             terms(ELBO, model(inputs, noise), inputs, SPEC.latent_size)[0].backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{IMAGES[on]:,} images a run, {args.together} models at once, medians of {REPEATS} runs")
     print(f"{'model':<10} {'stock':>9} {'ours':>9} {'ratio':>6} {'limit':>9} {'of limit':>9}   images/s")
     rows = []
-    with tempfile.TemporaryDirectory() as scratch, process({}) as theirs, process(ENVIRONMENT) as own:
+    with tempfile.TemporaryDirectory() as scratch, process({}) as theirs, process(ENVIRONMENT) as tuned:
         root = Path(scratch)
         write_sample(root, IMAGES[on])
         for name in MODELS:
@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
             common = (label, root, on, args.threads)
             runs = {
                 "stock": partial(theirs.submit, stock, *common),
-                "ours": partial(own.submit, ours, *common, args.together, args.precision),
+                "ours": partial(tuned.submit, ours, *common, args.together, args.precision),
             }
             rates = alternate({kind: lambda run=run: run().result() for kind, run in runs.items()})
             possible = limit / step_flops(label)

@@ -18,27 +18,27 @@ def probe_images(sample):
 
 
 def test_pixels_and_their_components_say_the_class(probe_images):
-    found = baselines.pixels(probe_images, [1, 8, 2000])
-    for measures in (found["pixels"], found["pca"]["8"]):
+    numbers = baselines.pixels(probe_images, [1, 8, 2000])
+    for measures in (numbers["pixels"], numbers["pca"]["8"]):
         assert measures["knn_accuracy"] > 0.7
         assert measures["probe_accuracy"] > 0.6
-    assert found["pca"]["1"]["knn_accuracy"] < 0.5
+    assert numbers["pca"]["1"]["knn_accuracy"] < 0.5
     # All components are the pixels, turned: the neighbours are the same.
-    assert found["pca"]["2000"]["knn_accuracy"] == pytest.approx(found["pixels"]["knn_accuracy"], abs=0.03)
+    assert numbers["pca"]["2000"]["knn_accuracy"] == pytest.approx(numbers["pixels"]["knn_accuracy"], abs=0.03)
 
 
 def test_the_untrained_encoder_is_the_one_that_training_starts_from(probe_images, recipe):
     spec, widths = Spec.parse("L4_CNN2_DNN1"), recipe.networks
     seed = seeds.of_model("weights", 3)
     wanted = build(spec, (28, 28), widths, seed).encoder.state_dict()
-    found = baselines.initial(spec.encoder, 4, (1, 28, 28), widths, 3).state_dict()
-    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+    weights = baselines.initial(spec.encoder, 4, (1, 28, 28), widths, 3).state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in wanted.items())
 
 
 def test_untrained_encoders_are_measured_for_every_size_and_seed(probe_images):
-    found = baselines.untrained(probe_images, Network.parse("DNN1"), [2, 16], [0, 1], Widths(32, 2))
-    assert found["2"]["0"] != found["2"]["1"]
-    assert found["2"]["0"]["knn_accuracy"] < found["16"]["0"]["knn_accuracy"]
+    numbers = baselines.untrained(probe_images, Network.parse("DNN1"), [2, 16], [0, 1], Widths(32, 2))
+    assert numbers["2"]["0"] != numbers["2"]["1"]
+    assert numbers["2"]["0"]["knn_accuracy"] < numbers["16"]["0"]["knn_accuracy"]
 
 
 def test_the_baselines_of_binarised_images_are_binarised_images(sample):

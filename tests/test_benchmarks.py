@@ -98,10 +98,10 @@ def test_the_bound_of_the_literature_is_approached(programs, sample, tmp_path, c
     dataset.save(sample, tmp_path / "dataset.npz")
     given = ["--dataset", str(tmp_path / "dataset.npz"), "--minutes", "1", "--samples", "20", "--threads", "1"]
     programs("likelihood").main([*given, "--json", str(tmp_path / "curve.json")])
-    found = json.loads((tmp_path / "curve.json").read_text())
-    assert found["curve"][-1]["bound"] > found["curve"][0]["bound"]
-    assert found["epochs"] == len(found["curve"]) == 10
-    assert -600 < found["last"]["bound"] < found["last"]["literature"]
+    record = json.loads((tmp_path / "curve.json").read_text())
+    assert record["curve"][-1]["bound"] > record["curve"][0]["bound"]
+    assert record["epochs"] == len(record["curve"]) == 10
+    assert -600 < record["last"]["bound"] < record["last"]["literature"]
     assert "20 codes, 500 images" in capsys.readouterr().out
 
 

@@ -112,15 +112,15 @@ def _few(monkeypatch):
     monkeypatch.setattr(verdicts, "CUTOFFS", (0.25, 0.5))
 
 
-def shown(found, rows, tmp_path):
+def shown(claims, rows, tmp_path):
     """The page of a table of claims, by way of a file."""
-    found.to_csv(tmp_path / "claims.csv", index=False)
+    claims.to_csv(tmp_path / "claims.csv", index=False)
     return pages.claims(verdicts.read(tmp_path / "claims.csv"), rows, [])
 
 
 def first(rows, name, resamples=60):
-    found = verdicts.verdicts(rows, resamples)
-    return found[found["claim"] == name].iloc[0]
+    claims = verdicts.verdicts(rows, resamples)
+    return claims[claims["claim"] == name].iloc[0]
 
 
 def test_every_claim_has_its_cases():
@@ -139,12 +139,12 @@ def test_each_claim_comes_out_each_way(name):
 
 
 def test_each_claim_says_what_is_found_and_names_a_figure():
-    found = verdicts.verdicts(table(CASES["collapsed_are_beaten"][0]), 20)
-    for one in found[(found["ranking"] == "reconstruction") & (found["cutoff"] == 0.25)].itertuples():
-        assert one.finding.endswith(".")
-        assert any(character.isdigit() for character in one.finding)
-        assert one.figure in FIGURES
-    findings = found.drop_duplicates("claim").set_index("claim")["finding"]
+    claims = verdicts.verdicts(table(CASES["collapsed_are_beaten"][0]), 20)
+    for claim in claims[(claims["ranking"] == "reconstruction") & (claims["cutoff"] == 0.25)].itertuples():
+        assert claim.finding.endswith(".")
+        assert any(character.isdigit() for character in claim.finding)
+        assert claim.figure in FIGURES
+    findings = claims.drop_duplicates("claim").set_index("claim")["finding"]
     assert findings["collapse"] == "25 of 100 architectures collapse."
     assert findings["collapsed_are_beaten"].endswith("in 100% of all pairs.")
     assert findings["simple_dense_encoders"].startswith("In the top: ")
@@ -182,28 +182,28 @@ def test_every_figure_that_a_claim_names_is_on_the_page():
 
 def test_with_one_seed_nothing_is_decided_and_the_page_says_so(tmp_path):
     rows = table(CASES["simple_dense_encoders"][0], seeds=1)
-    found = verdicts.verdicts(rows)
-    assert set(found["verdict"]) == {"undecided"}
-    assert found[["low", "high"]].isna().all(axis=None)
-    assert found["value"].notna().any()
-    assert "With one seed there is no interval" in shown(found, rows, tmp_path)
+    claims = verdicts.verdicts(rows)
+    assert set(claims["verdict"]) == {"undecided"}
+    assert claims[["low", "high"]].isna().all(axis=None)
+    assert claims["value"].notna().any()
+    assert "With one seed there is no interval" in shown(claims, rows, tmp_path)
 
 
 def test_a_grid_without_the_networks_of_a_claim_decides_nothing_of_it(tmp_path):
     rows = table(networks=["DNN4", "CNN2"])
-    found = verdicts.verdicts(rows, 20)
-    assert "cannot be computed from these models" in shown(found, rows, tmp_path)
-    found = found.set_index("claim")
+    claims = verdicts.verdicts(rows, 20)
+    assert "cannot be computed from these models" in shown(claims, rows, tmp_path)
+    claims = claims.set_index("claim")
     for name in ("simple_dense_encoders", "simple_convolutional_encoders", "powerful_convolutional_encoders"):
-        assert (found.loc[name, "verdict"] == "undecided").all()
+        assert (claims.loc[name, "verdict"] == "undecided").all()
 
 
 def test_an_architecture_collapses_by_the_share_of_its_seeds():
     """Every second seed of every architecture: half of the models collapse, whatever their mean KLD is."""
     rows = table(seeds=4)
     rows.loc[rows["seed"] % 2 == 0, ["collapsed", "kld"]] = [True, 0.01]
-    found = verdicts.verdicts(rows, 2).set_index("claim").loc["collapse"].iloc[0]
-    assert found["finding"] == "50 of 100 architectures collapse."
+    claim = verdicts.verdicts(rows, 2).set_index("claim").loc["collapse"].iloc[0]
+    assert claim["finding"] == "50 of 100 architectures collapse."
     assert ranking.by_architecture(rows)["collapsed"].tolist() == [0.5] * 100
 
 
@@ -227,15 +227,15 @@ def test_a_verdict_that_flips_says_so(tmp_path):
         return {"kld": 0.01, "reconstruction": base + 20, "knn_accuracy": 0.99}  # worst by the one, best by the other
 
     rows = table(effect)
-    found = verdicts.verdicts(rows, 40)
-    (flips,) = found.loc[(found["claim"] == "collapsed_are_beaten") & (found["flips"] != ""), "flips"]
+    claims = verdicts.verdicts(rows, 40)
+    (flips,) = claims.loc[(claims["claim"] == "collapsed_are_beaten") & (claims["flips"] != ""), "flips"]
     assert flips == "contradicted by knn_accuracy at 25%; contradicted by knn_accuracy at 50%"
-    assert flips in shown(found, rows, tmp_path)
+    assert flips in shown(claims, rows, tmp_path)
 
 
 def test_a_claim_of_reconstruction_is_one_of_reconstruction_by_any_ranking():
-    found = verdicts.verdicts(table(CASES["collapse_and_reconstruction"][0]), 2)
-    assert found.loc[found["claim"] == "collapse_and_reconstruction", "value"].nunique() == 1
+    claims = verdicts.verdicts(table(CASES["collapse_and_reconstruction"][0]), 2)
+    assert claims.loc[claims["claim"] == "collapse_and_reconstruction", "value"].nunique() == 1
 
 
 @pytest.mark.slow
@@ -243,17 +243,17 @@ def test_encoders_that_do_not_differ_contradict_no_claim_of_who_leads(monkeypatc
     """The least of several noisy leads is below zero; that alone is no contradiction."""
     monkeypatch.setattr(verdicts, "RANKINGS", {"reconstruction": 1})
     monkeypatch.setattr(verdicts, "CUTOFFS", (0.25,))
-    found = [first(table(seeds=4, start=start), "simple_dense_encoders", 100)["verdict"] for start in range(25)]
-    assert found.count("contradicted") <= 2
+    outcomes = [first(table(seeds=4, start=start), "simple_dense_encoders", 100)["verdict"] for start in range(25)]
+    assert outcomes.count("contradicted") <= 2
 
 
 def test_an_unknown_measure_of_one_model_does_not_silence_its_ranking():
     rows = table()
     rows.loc[0, "knn_accuracy"] = np.nan  # one of three seeds
     rows.loc[3:5, "knn_accuracy"] = np.nan  # a whole architecture
-    found = verdicts.verdicts(rows, 2)
-    assert set(found["ranking"]) == {"reconstruction", "knn_accuracy"}
-    assert found.loc[found["claim"] == "compression_degrades", "value"].notna().all()
+    claims = verdicts.verdicts(rows, 2)
+    assert set(claims["ranking"]) == {"reconstruction", "knn_accuracy"}
+    assert claims.loc[claims["claim"] == "compression_degrades", "value"].notna().all()
 
 
 def test_models_that_diverged_are_left_out():
@@ -261,9 +261,9 @@ def test_models_that_diverged_are_left_out():
     lost = (rows["label"] == "L25_DNN1_DNN1") | ((rows["label"] == "L50_DNN1_DNN1") & (rows["seed"] == 0))
     rows.loc[lost, "status"] = "diverged"
     rows.loc[lost, ["reconstruction", "kld", "elbo", "likelihood_bound", "knn_accuracy"]] = np.nan
-    found = first(rows, "simple_dense_encoders")
-    assert found["architectures"] == 99
-    assert found["verdict"] == "supported"
+    claim = first(rows, "simple_dense_encoders")
+    assert claim["architectures"] == 99
+    assert claim["verdict"] == "supported"
 
 
 @pytest.mark.slow
@@ -284,7 +284,7 @@ def test_a_grid_of_next_to_nothing_has_a_page_all_the_same(count, tmp_path):
     rows = table()
     labels = rows["label"].unique()[:count]
     rows.loc[~rows["label"].isin(labels), "status"] = "diverged"
-    found = verdicts.verdicts(rows, 20)
-    assert len(found) == len(paper.CLAIMS) * 4
-    assert (found["architectures"] == count).all()
-    assert "cannot be computed from these models" in shown(found, rows, tmp_path)
+    claims = verdicts.verdicts(rows, 20)
+    assert len(claims) == len(paper.CLAIMS) * 4
+    assert (claims["architectures"] == count).all()
+    assert "cannot be computed from these models" in shown(claims, rows, tmp_path)

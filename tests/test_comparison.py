@@ -35,11 +35,11 @@ def studies(tmp_path_factory):
 
 
 def test_verdicts_side_by_side_say_which_survive(studies):
-    found = comparison.verdicts(*map(comparison.Study.read, studies)).set_index("claim")
-    assert len(found) == len(paper.CLAIMS)
-    row = found.loc["simple_dense_encoders"]
+    claims = comparison.verdicts(*map(comparison.Study.read, studies)).set_index("claim")
+    assert len(claims) == len(paper.CLAIMS)
+    row = claims.loc["simple_dense_encoders"]
     assert (row["verdict_a"], row["verdict_b"], row["survives"]) == ("supported", "contradicted", False)
-    assert found.loc["separable_at_50", "survives"]
+    assert claims.loc["separable_at_50", "survives"]
 
 
 def test_ranks_shift_by_as_much_as_they_differ(studies):

@@ -15,13 +15,13 @@ from vae.models.convolution import UpConv2d, arrange
 def test_the_fast_layer_is_the_transposed_convolution_with_its_gradients(channels, size, padding):
     layer = UpConv2d(*channels, padding).double()
     features = torch.randn(4, channels[0], *size, dtype=torch.double, requires_grad=True)
-    found, wanted = layer(features), nn.ConvTranspose2d.forward(layer, features)
-    assert found.shape == wanted.shape
-    torch.testing.assert_close(found, wanted)
+    output, wanted = layer(features), nn.ConvTranspose2d.forward(layer, features)
+    assert output.shape == wanted.shape
+    torch.testing.assert_close(output, wanted)
     gradient = torch.randn_like(wanted)
     leaves = [features, *layer.parameters()]
-    for one, other in zip(*(torch.autograd.grad(y, leaves, gradient) for y in (found, wanted)), strict=True):
-        torch.testing.assert_close(one, other)
+    for computed, expected in zip(*(torch.autograd.grad(y, leaves, gradient) for y in (output, wanted)), strict=True):
+        torch.testing.assert_close(computed, expected)
 
 
 def test_only_few_channels_take_the_other_way_and_no_export_does(monkeypatch):

@@ -79,8 +79,8 @@ def test_a_cpu_needs_no_lease_and_knows_its_memory():
         assert device is cpu
     process = psutil.Process().memory_info().rss
     assert devices.peak_memory(cpu)["host"] > process / 2  # in bytes, not in KiB or MiB
-    held = torch.ones(2**28)  # 1 GiB of float32
-    assert devices.peak_memory(cpu)["host"] >= held.nbytes
+    allocated = torch.ones(2**28)  # 1 GiB of float32
+    assert devices.peak_memory(cpu)["host"] >= allocated.nbytes
     assert 0 < devices.free_memory(cpu) <= psutil.virtual_memory().total
 
 

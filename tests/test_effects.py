@@ -12,12 +12,12 @@ from vae.analysis import effects
 NETWORKS = ["DNN1", "DNN2", "DNN4", "CNN1", "CNN2", "CNN4"]
 
 
-def table(effect=lambda **model: 0.0, seeds=3, networks=NETWORKS, latent_sizes=(10, 20, 40), noise=1.0, own=0.0):
-    """A grid whose reconstruction is `effect`, and noise of architectures (`own`) and of seeds."""
+def table(effect=lambda **model: 0.0, seeds=3, networks=NETWORKS, latent_sizes=(10, 20, 40), noise=1.0, spread=0.0):
+    """A grid whose reconstruction is `effect`, and noise of architectures (`spread`) and of seeds."""
     rng = np.random.default_rng(0)
     rows = []
     for latent_size, encoder, decoder in product(latent_sizes, networks, networks):
-        base = effect(latent_size=latent_size, encoder=encoder, decoder=decoder) + rng.normal(0, own)
+        base = effect(latent_size=latent_size, encoder=encoder, decoder=decoder) + rng.normal(0, spread)
         counted = {f"{side}_parameters": int(rng.integers(1e4, 1e6)) for side in ("encoder", "decoder")}
         for seed in range(seeds):
             row = {"label": f"L{latent_size}_{encoder}_{decoder}", "seed": seed, "status": "ok"}
@@ -28,7 +28,7 @@ def table(effect=lambda **model: 0.0, seeds=3, networks=NETWORKS, latent_sizes=(
     return pd.DataFrame(rows)
 
 
-def found(rows):
+def fitted(rows):
     return effects.fit(rows).set_index("term")
 
 
@@ -36,7 +36,7 @@ def test_known_effects_are_found_in_the_units_of_the_response():
     def effect(latent_size, encoder, decoder):
         return 5 * encoder.startswith("CNN") - 3 * np.log2(latent_size) + 2 * np.log2(int(decoder[3:]))
 
-    effects_ = found(table(effect))
+    effects_ = fitted(table(effect))
     for term, size in (
         ("encoder: CNN, not DNN", 5),
         (effects.LATENT, -3),
@@ -55,7 +55,7 @@ def test_an_interaction_is_told_from_its_main_effects():
     def effect(encoder, decoder, **_):
         return 4 * (encoder.startswith("CNN") and decoder.startswith("CNN"))
 
-    effects_ = found(table(effect))
+    effects_ = fitted(table(effect))
     row = effects_.loc["encoder CNN × decoder CNN"]
     assert row["in_units"] == pytest.approx(4, abs=0.4)
     assert effects_.loc["encoder: CNN, not DNN", "in_units"] == pytest.approx(2, abs=0.3)
@@ -63,7 +63,7 @@ def test_an_interaction_is_told_from_its_main_effects():
 
 def test_seeds_are_replicates_and_not_architectures():
     """Where architectures differ and seeds do not, more seeds say nothing more: the intervals stay as wide."""
-    few, many = (found(table(seeds=seeds, noise=0.01, own=1.0)) for seeds in (2, 8))
+    few, many = (fitted(table(seeds=seeds, noise=0.01, spread=1.0)) for seeds in (2, 8))
     width = few["high"] - few["low"], many["high"] - many["low"]
     main = ["encoder: CNN, not DNN", effects.LATENT]
     assert (width[1] / width[0])[main].between(0.8, 1.25).all()
@@ -78,8 +78,8 @@ def test_noise_has_a_significant_effect_no_more_often_than_the_level_says(networ
     rows[[name for name in effects.RESPONSES if name != "reconstruction"]] = 0.0  # which has no effects, and costs none
     wrong = 0
     for _ in range(60):
-        own = rng.normal(size=rows["label"].nunique()).repeat(3)
-        rows["reconstruction"] = own + rng.normal(0, 0.1, len(rows))
+        offsets = rng.normal(size=rows["label"].nunique()).repeat(3)
+        rows["reconstruction"] = offsets + rng.normal(0, 0.1, len(rows))
         wrong += (effects.fit(rows)["p"] < 0.05).any()
     assert wrong <= 8  # of 60 at 5%: more would happen in one of 250 such tests
 

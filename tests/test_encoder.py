@@ -54,17 +54,17 @@ def wanted(model, pictures):
 @pytest.mark.parametrize("count", [1, 2, 7, 1000, 1001])
 def test_every_runtime_computes_what_the_model_does(model, pictures, wanted, runtime, count):
     encoder = Encoder.load(model[1], runtime)
-    found = encoder.encode(pictures[:count])
-    for one, other in zip(found, wanted, strict=True):
-        assert one.dtype == np.float32
-        assert np.abs(one - other[:count]).max() <= 1e-5 * np.abs(other).max()
+    codes = encoder.encode(pictures[:count])
+    for part, expected in zip(codes, wanted, strict=True):
+        assert part.dtype == np.float32
+        assert np.abs(part - expected[:count]).max() <= 1e-5 * np.abs(expected).max()
     assert encoder.runtime in ("onnx", "torchscript", "native")
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torchscript"])
 def test_codes_do_not_depend_on_the_threads(model, pictures, runtime):
-    one, four = (Encoder.load(model[1], runtime, threads=threads).encode(pictures) for threads in (1, 4))
-    for first, second in zip(one, four, strict=True):
+    single, parallel = (Encoder.load(model[1], runtime, threads=threads).encode(pictures) for threads in (1, 4))
+    for first, second in zip(single, parallel, strict=True):
         np.testing.assert_array_equal(first, second)
 
 
@@ -104,8 +104,8 @@ def test_every_kind_of_file_gives_the_codes_of_its_images(model, pictures, wante
     WRITERS[name](tmp_path / name, pictures[:600])
     encoder = Encoder.load(model[1], "onnx")
     encoder.encode_file(tmp_path / name, tmp_path / "z.npy", tmp_path / "v.npy", progress=False)
-    for file, other in zip(("z.npy", "v.npy"), wanted, strict=True):
-        np.testing.assert_allclose(np.load(tmp_path / file), other[:600], atol=1e-4)
+    for file, expected in zip(("z.npy", "v.npy"), wanted, strict=True):
+        np.testing.assert_allclose(np.load(tmp_path / file), expected[:600], atol=1e-4)
     encoder.encode_file(tmp_path / name, tmp_path / "z.npy", sample=3, overwrite=True, progress=False)
     np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), encoder.encode(pictures[:600], sample=3))
 
@@ -217,9 +217,9 @@ def test_codes_come_back_as_images(model, tmp_path):
     assert main(["decode", str(model[1]), str(tmp_path / "z.npy"), str(tmp_path / "x.npy")]) == 0
     with torch.inference_mode():
         wanted = model[0].decoder(torch.from_numpy(codes)).sigmoid().reshape(-1, 28, 28).numpy() * 255
-    found = np.load(tmp_path / "x.npy")
-    assert found.dtype == np.uint8
-    assert np.abs(found - wanted).max() <= 0.51
+    images = np.load(tmp_path / "x.npy")
+    assert images.dtype == np.uint8
+    assert np.abs(images - wanted).max() <= 0.51
     np.save(tmp_path / "z.npy", codes[:, :4])
     assert main(["decode", str(model[1]), str(tmp_path / "z.npy"), str(tmp_path / "y.npy")]) == 2
     assert not (tmp_path / "y.npy").exists()
@@ -278,10 +278,10 @@ resource.setrlimit(resource.RLIMIT_DATA, (taken + 200 * 2**20,) * 2)
 """
     done = limited(model, tmp_path, few, limit)(many)
     assert done.returncode == 0, done.stderr
-    found, wanted = np.load(tmp_path / "z.npy", mmap_mode="r"), np.load(tmp_path / "warm.npy")
-    assert found.shape == (count, 5)
-    np.testing.assert_array_equal(found[:1001], wanted)
-    assert (found[1001:] == found[-1]).all()
+    codes, wanted = np.load(tmp_path / "z.npy", mmap_mode="r"), np.load(tmp_path / "warm.npy")
+    assert codes.shape == (count, 5)
+    np.testing.assert_array_equal(codes[:1001], wanted)
+    assert (codes[1001:] == codes[-1]).all()
 
 
 def test_a_full_disk_is_a_line_and_leaves_nothing(model, pictures, tmp_path):

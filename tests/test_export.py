@@ -40,9 +40,9 @@ def test_exports_compute_what_the_model_does(tmp_path, family, shape):
     with torch.inference_mode():
         mean, log_variance = model.encoder(as_inputs(torch.from_numpy(images)))
         probabilities = model.decoder(mean).sigmoid().reshape(-1, *shape).numpy()
-    found = encode(tmp_path, images)
-    np.testing.assert_allclose(found[0], mean, atol=1e-5)
-    np.testing.assert_allclose(found[1], log_variance, atol=1e-5)
+    codes = encode(tmp_path, images)
+    np.testing.assert_allclose(codes[0], mean, atol=1e-5)
+    np.testing.assert_allclose(codes[1], log_variance, atol=1e-5)
     np.testing.assert_allclose(runtime.decode(tmp_path, mean.numpy(), threads=1), probabilities, atol=1e-5)
     script = torch.jit.load(tmp_path / "encoder.ts")(torch.from_numpy(images[:7]))
     np.testing.assert_allclose(script[0].detach(), mean[:7], atol=1e-5)
@@ -62,8 +62,8 @@ def test_a_rearranged_encoder_computes_the_same_without_reordering(family, shape
     images = torch.randint(0, 256, (5, *shape), dtype=torch.uint8)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     fast = encoder.rearranged(images)
-    for wanted, found in zip(encoder(images), fast(images), strict=True):
-        torch.testing.assert_close(found, wanted)
+    for wanted, part in zip(encoder(images), fast(images), strict=True):
+        torch.testing.assert_close(part, wanted)
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, before[name])
     maps = fast.encoder.body[:-1](torch.rand(5, *vae.to_planes(shape)))

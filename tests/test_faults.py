@@ -35,7 +35,7 @@ def finished(checkout, tmp_path_factory, worker_id):
     def make(folder):
         away = shutil.ignore_patterns("results", ".snakemake")
         copy = shutil.copytree(checkout, folder / "study", symlinks=True, ignore=away)
-        snakemake(*one(copy), cwd=copy)
+        snakemake(*one_model(copy), cwd=copy)
 
     return once(tmp_path_factory, worker_id, "finished", make) / "study"
 
@@ -46,7 +46,7 @@ def study(finished, tmp_path):
     return Path(shutil.copytree(finished, tmp_path / "study", symlinks=True))
 
 
-def one(folder):
+def one_model(folder):
     """Arguments of a study of one model."""
     change = {"grid": {"latent_sizes": [2], "encoders": ["DNN1"], "decoders": ["DNN1"]}, "training": {"seeds": [0]}}
     return ["--cores", 2, *overlay(folder, change), "--", *TARGETS]
@@ -58,11 +58,11 @@ def table(study):
     return rows.drop(columns=["rank", "seconds", "images_per_second"]).set_index(["label", "seed"])
 
 
-def same_table(study, other):
+def same_table(study, reference):
     """Whether the models of a study have the same numbers in another, which may have more."""
     rows = table(study)
     assert len(rows)
-    pd.testing.assert_frame_equal(rows, table(other).loc[rows.index], check_exact=True)
+    pd.testing.assert_frame_equal(rows, table(reference).loc[rows.index], check_exact=True)
 
 
 def wait_until(condition, seconds=300, pause=0.02):
@@ -253,7 +253,7 @@ def test_after_a_kill_the_next_run_ends_whole_and_no_file_was_ever_half_written(
     (study / gone).unlink()
     log = study / "results/logs" / log
     log.unlink()
-    running = start(study, *one(study))
+    running = start(study, *one_model(study))
     job = running.job(stage)
     # A job opens its log once it has loaded its libraries, and begins its work.
     wait_until(lambda: check_whole(study) and log.exists(), pause=0)
@@ -265,28 +265,28 @@ def test_after_a_kill_the_next_run_ends_whole_and_no_file_was_ever_half_written(
         running.end()
         psutil.wait_procs([job], timeout=60)
     assert check_whole(study) > 0
-    snakemake(*one(study), cwd=study)
+    snakemake(*one_model(study), cwd=study)
     assert (study / gone).exists()
     same_table(study, finished)
-    assert "Nothing to be done" in snakemake(*one(study), cwd=study)
+    assert "Nothing to be done" in snakemake(*one_model(study), cwd=study)
 
 
 def test_after_a_kill_while_snakemake_plans_the_same_command_goes_on(study, finished, start):
     (study / MODEL / "weights.safetensors").unlink()
-    running = start(study, *one(study))
+    running = start(study, *one_model(study))
     locks = study / ".snakemake/locks"
     wait_until(lambda: locks.is_dir() and any(locks.iterdir()), pause=0.001)
     running.process.kill()
     running.end()
     assert any(locks.iterdir())
-    snakemake(*one(study), cwd=study)
+    snakemake(*one_model(study), cwd=study)
     same_table(study, finished)
 
 
 def test_what_a_job_writes_that_outlives_its_snakemake_is_not_taken_for_that_of_another_config(study, start):
     """Snakemake is killed, its job goes on to the end, and then the config is changed."""
     (study / MODEL / "weights.safetensors").unlink()
-    running = start(study, *one(study))
+    running = start(study, *one_model(study))
     job = running.job("train")
     running.process.kill()
     running.end()
@@ -301,9 +301,9 @@ def test_what_a_job_writes_that_outlives_its_snakemake_is_not_taken_for_that_of_
 
 def test_a_second_snakemake_in_the_same_folder_is_refused_and_harms_nothing(study, finished, start):
     (study / MODEL / "weights.safetensors").unlink()
-    running = start(study, *one(study))
+    running = start(study, *one_model(study))
     running.job("train")
-    refused = snakemake(*one(study), cwd=study, ok=False)
+    refused = snakemake(*one_model(study), cwd=study, ok=False)
     assert f"vae: WARNING: another snakemake, process {running.process.pid}, is at work in this folder" in refused
     assert "Directory cannot be locked" in refused or "The files below seem to be incomplete" in refused
     assert running.end() == 0
@@ -322,15 +322,15 @@ def test_damaged_files_stop_the_study_by_name_and_are_made_again_when_deleted(st
     weights, numbers = MODEL / "weights.safetensors", MODEL / "samples.json"
     flip(study / weights)
     (study / MODEL / "encoder.onnx").unlink()
-    found = json.loads((study / numbers).read_text()) | {"frechet_distance": float("nan")}
-    (study / numbers).write_text(json.dumps(found))
+    measures = json.loads((study / numbers).read_text()) | {"frechet_distance": float("nan")}
+    (study / numbers).write_text(json.dumps(measures))
     for table in (study / "results/tables").iterdir():
         table.unlink()
-    (line,) = errors(snakemake(*one(study), cwd=study, ok=False))
+    (line,) = errors(snakemake(*one_model(study), cwd=study, ok=False))
     assert line.startswith(f"vae: ERROR: {weights}: damaged or replaced since it was written (SHA-256 ")
     assert line.endswith("; delete it and run again")
     (study / weights).unlink()
-    snakemake(*one(study), cwd=study)  # samples.json is made of the export, and so again
+    snakemake(*one_model(study), cwd=study)  # samples.json is made of the export, and so again
     same_table(study, finished)
 
 
@@ -371,7 +371,7 @@ def test_a_stage_refuses_a_file_with_a_flipped_bit_by_name(damaged, stage, untou
     classifier = ["--classifier", root / "results/baselines/classifier.npz"]
     more = [*classifier, "--samples", 2, "--likelihood-samples", 2] if stage == "measure" else []
     assert run(stage, "--dataset", root / "dataset.npz", *more, model) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith(f"vae: ERROR: {model / damaged}: ")
     assert (model / untouched).read_bytes() == before
 
@@ -418,10 +418,10 @@ def test_numbers_that_are_none_or_of_another_version_are_refused_by_name(file, o
 )
 def test_a_model_of_another_config_or_other_data_is_not_ranked_with_the_others(change, message, stages, capsys):
     root, model, run = stages
-    found = json.loads((model / "provenance.json").read_text())
-    found["config"]["training"] |= change.get("config", {})
-    found["dataset"] |= change.get("dataset", {})
-    (model / "provenance.json").write_text(json.dumps(found))
+    record = json.loads((model / "provenance.json").read_text())
+    record["config"]["training"] |= change.get("config", {})
+    record["dataset"] |= change.get("dataset", {})
+    (model / "provenance.json").write_text(json.dumps(record))
     assert run("tables", *tables(root)) == 2
     assert f"{model}/provenance.json: {message}" in capsys.readouterr().err
     assert not (root / "new.csv").exists()
@@ -430,7 +430,7 @@ def test_a_model_of_another_config_or_other_data_is_not_ranked_with_the_others(c
 def test_a_dataset_that_was_truncated_after_the_study_is_refused_and_the_results_stay(study, finished):
     file = study / "tests/mnist/train-images-idx3-ubyte.gz"
     file.write_bytes(file.read_bytes()[:-100])
-    last = snakemake(*one(study), cwd=study, ok=False).splitlines()[-1]
+    last = snakemake(*one_model(study), cwd=study, ok=False).splitlines()[-1]
     assert last.startswith("vae: ERROR: tests/mnist/train-images-idx3-ubyte.gz: truncated or not gzip")
     for path in (finished / "results").rglob("*.*"):
         assert (study / path.relative_to(finished)).read_bytes() == path.read_bytes()

@@ -144,11 +144,11 @@ def test_every_figure_says_how_many_architectures_diverged(study):
 
 
 def test_effects_are_drawn_where_they_are_found(study):
-    found = effects.fit(study.rows)
+    fitted = effects.fit(study.rows)
     (page,) = figures.FIGURES["effect_sizes"](study)
-    for axes, response in zip(page.axes, found["response"].unique(), strict=True):
+    for axes, response in zip(page.axes, fitted["response"].unique(), strict=True):
         drawn = sorted(x for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata())
-        assert drawn == pytest.approx(sorted(found.loc[found["response"] == response, "effect"]))
+        assert drawn == pytest.approx(sorted(fitted.loc[fitted["response"] == response, "effect"]))
     assert "with 95% intervals" in page.get_suptitle()
     plt.close(page)
 

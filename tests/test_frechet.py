@@ -14,8 +14,9 @@ def test_the_distance_of_two_known_gaussians():
     """With covariances that commute it is |m - n|² + Σ (√c - √d)² over their eigenvalues."""
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     first, second = np.array([1.0, 4.0, 9.0]), np.array([4.0, 4.0, 1.0])
-    one, other = Moments(np.zeros(3), turn * first @ turn.T), Moments(np.array([1.0, 2.0, 2.0]), turn * second @ turn.T)
-    assert distance(one, other) == pytest.approx(9 + 1 + 0 + 4)
+    centred = Moments(np.zeros(3), turn * first @ turn.T)
+    shifted = Moments(np.array([1.0, 2.0, 2.0]), turn * second @ turn.T)
+    assert distance(centred, shifted) == pytest.approx(9 + 1 + 0 + 4)
 
 
 def test_the_distance_of_two_known_gaussians_that_do_not_commute():
@@ -37,8 +38,8 @@ def test_samples_come_near_the_distance_of_what_they_are_drawn_from():
 def test_identical_images_have_no_spread():
     identical = frechet.moments(np.ones((5, 3)))
     assert not identical.covariance.any()
-    others = Moments(identical.mean, np.diag([1.0, 2.0, 3.0]))
-    assert distance(identical, others) == pytest.approx(6)
+    varied = Moments(identical.mean, np.diag([1.0, 2.0, 3.0]))
+    assert distance(identical, varied) == pytest.approx(6)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,8 @@ def trained(sample):
 def test_the_classifier_learns_and_floor_and_ceiling_are_apart(trained, sample):
     assert classifier.accuracy(trained, np.array(sample.test_images), sample.test_labels) > 0.8
     images = (sample.test_images, sample.train_images[:500], np.array(sample.test_images[:1]).repeat(2, 0))
-    test, train, one = (frechet.moments(classifier.features(trained, np.array(part))) for part in images)
-    assert distance(train, test) < 0.2 * distance(one, test)
+    test, train, single = (frechet.moments(classifier.features(trained, np.array(part))) for part in images)
+    assert distance(train, test) < 0.2 * distance(single, test)
 
 
 def test_labels_need_not_count_from_zero(sample):
@@ -62,9 +63,9 @@ def test_labels_need_not_count_from_zero(sample):
 
 def test_the_same_features_come_out_of_the_exported_graph(trained, sample):
     images = np.array(sample.test_images)
-    (found,) = run(open_session(export_features(trained.features, images), 1), images)
-    np.testing.assert_allclose(found, classifier.features(trained, images), rtol=1e-3, atol=1e-4)
-    assert found.shape == (500, classifier.FEATURES)
+    (features,) = run(open_session(export_features(trained.features, images), 1), images)
+    np.testing.assert_allclose(features, classifier.features(trained, images), rtol=1e-3, atol=1e-4)
+    assert features.shape == (500, classifier.FEATURES)
 
 
 def test_training_leaves_the_generator_alone(sample):

@@ -31,9 +31,9 @@ def test_every_stage_reads_what_others_write():
         code = inputs.pop("code")
         assert os.path.relpath(ROOT / f"vae/stages/{name}.py") in code
         assert len(code) == len(closure(name))
-        written = set(study.all_done(*MODEL_STAGES)) | {study.done(other) for other in MODEL_STAGES}
-        for other in {other for other in STAGES if STAGES[other].of != "model"} - {name}:
-            written |= {path.format(encoder=encoder, figure="") for path in study.writes(other).values()
+        written = set(study.all_done(*MODEL_STAGES)) | {study.done(writer) for writer in MODEL_STAGES}
+        for writer in {stage for stage in STAGES if STAGES[stage].of != "model"} - {name}:
+            written |= {path.format(encoder=encoder, figure="") for path in study.writes(writer).values()
                         for encoder in ("DNN1", "CNN2")}  # fmt: skip
         for paths in inputs.values():
             assert set([paths] if isinstance(paths, str) else paths) <= written, stage

@@ -54,8 +54,8 @@ def test_the_bound_of_a_linear_vae_is_the_likelihood_of_probabilistic_pca(pixels
     """With the exact posterior every code has the same weight, so that one is enough."""
     model = Linear()
     for k in (1, 7):
-        found, error = likelihood.bound(likelihood.log_weights(model, pixels, OBJECTIVE, k, 0))
-        assert found == pytest.approx(model.exact(as_inputs(pixels)), abs=1e-4)
+        bound, error = likelihood.bound(likelihood.log_weights(model, pixels, OBJECTIVE, k, 0))
+        assert bound == pytest.approx(model.exact(as_inputs(pixels)), abs=1e-4)
         assert error > 0.05
 
 
@@ -75,10 +75,10 @@ def test_memory_is_bounded_and_changes_nothing(pixels, monkeypatch):
     monkeypatch.setattr(model, "decoder", lambda codes: largest.append(len(codes)) or decoder(codes))
     wanted = likelihood.log_weights(model, pixels, OBJECTIVE, 25, 0)
     monkeypatch.setattr(likelihood, "ROWS", 10)
-    found = likelihood.log_weights(model, pixels, OBJECTIVE, 25, 0)
+    log_weights = likelihood.log_weights(model, pixels, OBJECTIVE, 25, 0)
     assert largest[0] == 1000
     assert set(largest[1:]) == {10, 5}
-    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+    torch.testing.assert_close(log_weights, wanted, atol=1e-3, rtol=0)
 
 
 def test_the_elbo_is_the_bound_at_one_and_a_diverged_model_has_none(pixels):

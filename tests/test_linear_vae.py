@@ -11,8 +11,8 @@ from vae.training.objective import kld
 def test_the_spectrum_of_a_gaussian_likelihood_is_that_of_pca():
     rng = np.random.default_rng(0)
     images = rng.normal(128, [40, 20, 10], size=(20_000, 3)).clip(0, 255).astype(np.uint8)
-    found = linear_vae.spectrum(images, "gaussian", 0.1)
-    assert found == pytest.approx((np.array([40, 20, 10]) / 255 / 0.1) ** 2, rel=0.05)
+    spectrum = linear_vae.spectrum(images, "gaussian", 0.1)
+    assert spectrum == pytest.approx((np.array([40, 20, 10]) / 255 / 0.1) ** 2, rel=0.05)
 
 
 def test_independent_black_and_white_pixels_have_variances_of_one_under_bernoulli():
@@ -24,8 +24,8 @@ def test_independent_black_and_white_pixels_have_variances_of_one_under_bernoull
 
 def test_copies_of_a_pixel_are_one_direction_of_their_number():
     pixel = (np.random.default_rng(0).random((10_000, 1)) < 0.3).astype(np.uint8) * 255
-    found = linear_vae.spectrum(pixel.repeat(6, 1).reshape(-1, 2, 3), "bernoulli", 0.1)
-    assert found == pytest.approx([6, 0, 0, 0, 0, 0], abs=1e-3)
+    spectrum = linear_vae.spectrum(pixel.repeat(6, 1).reshape(-1, 2, 3), "bernoulli", 0.1)
+    assert spectrum == pytest.approx([6, 0, 0, 0, 0, 0], abs=1e-3)
 
 
 @pytest.mark.parametrize("beta", [1.0, 4.0])
@@ -56,8 +56,8 @@ def test_the_kld_of_the_theory_is_that_of_the_objective():
     """Of a code with variance s² whose means vary by 1 - s², as at the optimum."""
     share = 0.2  # beta over the direction's variance
     means = torch.tensor([1.0, -1.0]).mul((1 - share) ** 0.5)[:, None]
-    found = kld(means, torch.full((2, 1), np.log(share))).mean()
-    assert found.item() == pytest.approx(linear_vae.kld_per_dimension(np.array([1 / share]), 1.0, 1)[0], rel=1e-5)
+    divergence = kld(means, torch.full((2, 1), np.log(share))).mean()
+    assert divergence.item() == pytest.approx(linear_vae.kld_per_dimension(np.array([1 / share]), 1.0, 1)[0], rel=1e-5)
 
 
 def test_sizes_beyond_the_spectrum_are_collapsed_and_beta_zero_is_infinite():

@@ -31,8 +31,8 @@ def test_the_mean_image_against_its_definition(images, test_images):
     grey = images.double().mean(0).div(255).clamp(1e-6, 1 - 1e-6)
     x = test_images.double() / 255
     wanted = -(x * grey.log() + (1 - x) * (1 - grey).log()).flatten(1).sum(1).mean()
-    found = losses.constant_decoder(images, test_images, Objective("bernoulli", 0.1, 1.0, "sum"))
-    assert found == pytest.approx(wanted.item(), rel=1e-7)
+    loss = losses.constant_decoder(images, test_images, Objective("bernoulli", 0.1, 1.0, "sum"))
+    assert loss == pytest.approx(wanted.item(), rel=1e-7)
 
 
 def test_evaluation_counts_every_image_once_and_repeats_itself(images, test_images, recipe, monkeypatch):

@@ -60,10 +60,10 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_touched():
     torch.manual_seed(1)
     wanted = torch.rand(3)
     torch.manual_seed(1)
-    first, second, other = (build(spec, (28, 28), WIDTHS, seed).state_dict() for seed in (5, 5, 6))
+    first, second, different = (build(spec, (28, 28), WIDTHS, seed).state_dict() for seed in (5, 5, 6))
     assert torch.equal(torch.rand(3), wanted)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
+    assert not all(torch.equal(first[name], different[name]) for name in first)
 
 
 def test_bytes_become_grey_levels():

@@ -11,15 +11,15 @@ def test_codes_that_say_nothing_and_codes_that_say_everything():
     silent = np.zeros((100, 3))
     assert mutual_information(silent, silent, 0)[0] == pytest.approx(0, abs=1e-9)
     apart = np.arange(100)[:, None] * np.array([[10.0, 0, 0]])
-    found, most = mutual_information(apart, np.full((100, 3), -2.0), 0)
-    assert found == pytest.approx(most) == pytest.approx(log(100))
+    information, most = mutual_information(apart, np.full((100, 3), -2.0), 0)
+    assert information == pytest.approx(most) == pytest.approx(log(100))
 
 
 def test_a_gaussian_channel_has_its_capacity():
     """I = log(1 + signal / noise) / 2 for each dimension."""
     mean = np.random.default_rng(0).standard_normal((2000, 2)) * [3.0, 1.0]
-    found, _ = mutual_information(mean, np.zeros((2000, 2)), 1)
-    assert found == pytest.approx(log(1 + 9) / 2 + log(1 + 1) / 2, abs=0.08)
+    information, _ = mutual_information(mean, np.zeros((2000, 2)), 1)
+    assert information == pytest.approx(log(1 + 9) / 2 + log(1 + 1) / 2, abs=0.08)
 
 
 def test_posteriors_that_are_not_finite_have_no_estimate():

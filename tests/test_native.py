@@ -50,10 +50,10 @@ def model(tmp_path_factory, pictures):
     return folder, exported(folder, build(Spec.parse("L5_CNN2_DNN1"), (28, 28), Widths(32, 4), 0), pictures)
 
 
-def near(found, wanted):
-    for one, other in zip(found, wanted, strict=True):
-        assert one.dtype == np.float32
-        assert np.abs(one - other).max() <= 1e-5 * np.abs(other).max()
+def near(codes, wanted):
+    for part, expected in zip(codes, wanted, strict=True):
+        assert part.dtype == np.float32
+        assert np.abs(part - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 1000, 1001])
@@ -101,8 +101,8 @@ def test_what_comes_after_the_heads_is_not_left_out(model, pictures, tmp_path, c
 
 def test_codes_do_not_depend_on_the_threads(model, pictures):
     for count in (100, 1001):
-        one, four = (Encoder.load(model[0], "native", threads=n).encode(pictures[:count]) for n in (1, 4))
-        for first, second in zip(one, four, strict=True):
+        single, parallel = (Encoder.load(model[0], "native", threads=n).encode(pictures[:count]) for n in (1, 4))
+        for first, second in zip(single, parallel, strict=True):
             np.testing.assert_array_equal(first, second)
 
 
@@ -140,11 +140,11 @@ def npy(path, images):
 @pytest.mark.parametrize("options", [[], ["--threads", 1], ["--threads", 3, "--batch", 10]])
 def test_the_program_writes_codes(model, pictures, tmp_path, write, options):
     source = write(tmp_path / "images", pictures)
-    out, other = tmp_path / "z.npy", tmp_path / "v.npy"
-    done = run(model[0] / "encoder.ts", source, out, "--log-variance", other, *options)
+    out, log_variances = tmp_path / "z.npy", tmp_path / "v.npy"
+    done = run(model[0] / "encoder.ts", source, out, "--log-variance", log_variances, *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1001 images in ")
-    near([np.load(out), np.load(other)], model[1])
+    near([np.load(out), np.load(log_variances)], model[1])
     assert {path.name for path in tmp_path.iterdir()} == {source.name, "z.npy", "v.npy"}
 
 

@@ -17,8 +17,8 @@ def test_the_components_are_those_of_pca():
 
 
 def test_codes_that_cannot_be_projected():
-    one = np.arange(5, dtype=np.float32)[:, None]
-    components, ratio = project(one)
+    column = np.arange(5, dtype=np.float32)[:, None]
+    components, ratio = project(column)
     assert components[:, 1].tolist() == [0] * 5
     assert ratio == pytest.approx([1])
     for means in (np.ones((5, 3), np.float32), np.full((5, 3), np.nan, np.float32)):

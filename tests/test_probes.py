@@ -28,8 +28,8 @@ def test_nothing_is_fitted_on_what_is_scored():
     """Codes without any information of the class: by heart, the neighbours would know it."""
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(200, 2)), rng.normal(size=(200, 2))
-    found = probes.classes(train, LABELS, test, rng.permutation(LABELS))
-    assert found["knn_accuracy"] < 0.4
+    accuracies = probes.classes(train, LABELS, test, rng.permutation(LABELS))
+    assert accuracies["knn_accuracy"] < 0.4
     assert probes.classes(test, LABELS, test, LABELS)["knn_accuracy"] > 0.4
 
 
@@ -37,9 +37,9 @@ def test_a_probe_is_linear_and_neighbours_are_not():
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 400)
     labels = np.tile([0, 1], 200)
     rings = np.stack([np.cos(angle), np.sin(angle)], 1) * (1 + 4 * labels[:, None])
-    found = probes.classes(rings[:200], labels[:200], rings[200:], labels[200:])
-    assert found["knn_accuracy"] == 1
-    assert found["probe_accuracy"] < 0.7
+    accuracies = probes.classes(rings[:200], labels[:200], rings[200:], labels[200:])
+    assert accuracies["knn_accuracy"] == 1
+    assert accuracies["probe_accuracy"] < 0.7
 
 
 def test_what_cannot_be_computed_is_none():

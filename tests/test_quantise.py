@@ -35,9 +35,9 @@ def test_a_quantised_encoder_is_near_the_exact_one_and_computes_in_integers(tmp_
     images = np.random.default_rng(0).integers(0, 256, (300, *shape), np.uint8)
     folder = exported(tmp_path, images, f"L8_{family}2_DNN1")
     quantise.quantise(folder, images)
-    exact, found = (Encoder.load(folder, runtime).encode(images) for runtime in ("onnx", "int8"))
-    for wanted, one in zip(exact, found, strict=True):
-        assert 0 < np.abs(one - wanted).max() < 0.05 * np.abs(wanted).max()
+    exact, quantised = (Encoder.load(folder, runtime).encode(images) for runtime in ("onnx", "int8"))
+    for wanted, part in zip(exact, quantised, strict=True):
+        assert 0 < np.abs(part - wanted).max() < 0.05 * np.abs(wanted).max()
     graph = onnx.load(folder / "encoder.int8.onnx")
     weights = [weight for weight in graph.graph.initializer if len(weight.dims) > 1]
     assert {weight.data_type for weight in weights} == {onnx.TensorProto.INT8}
@@ -65,8 +65,8 @@ def test_a_layer_that_takes_no_grey_levels_has_the_range_that_is_seen(tmp_path, 
     export(tmp_path, model.eval(), images, {}, check=True)
     write_json(tmp_path / "metrics.json", {"status": "ok"})
     quantise.quantise(tmp_path, images)
-    exact, found = (Encoder.load(tmp_path, runtime).encode(images)[0] for runtime in ("onnx", "int8"))
-    assert np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+    exact, quantised = (Encoder.load(tmp_path, runtime).encode(images)[0] for runtime in ("onnx", "int8"))
+    assert np.abs(quantised - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_the_file_says_what_it_is(tmp_path, sample):
@@ -80,8 +80,8 @@ def test_the_file_says_what_it_is(tmp_path, sample):
 def test_a_diverged_encoder_stays_as_it_is_and_says_so(tmp_path, sample):
     folder = exported(tmp_path, np.array(sample.test_images[:50]), status="diverged")
     quantise.quantise(folder, sample.train_images[:50])
-    exact, found = (Encoder.load(folder, runtime).encode(sample.test_images[:5]) for runtime in ("onnx", "int8"))
-    np.testing.assert_array_equal(found[0], exact[0])
+    exact, quantised = (Encoder.load(folder, runtime).encode(sample.test_images[:5]) for runtime in ("onnx", "int8"))
+    np.testing.assert_array_equal(quantised[0], exact[0])
     facts = onnxruntime.InferenceSession(folder / "encoder.int8.onnx").get_modelmeta().custom_metadata_map
     assert "diverged" in facts["precision"]
 
@@ -90,10 +90,10 @@ def test_the_cost_is_that_of_its_definition(tmp_path, sample):
     folder = exported(tmp_path, np.array(sample.test_images[:50]))
     train, test = sample.train_images[:200], sample.test_images[:100]
     quantise.quantise(folder, train)
-    exact, found = (Encoder.load(folder, runtime).encode(test) for runtime in ("onnx", "int8"))
+    exact, quantised = (Encoder.load(folder, runtime).encode(test) for runtime in ("onnx", "int8"))
     scored, labels = np.arange(50), {"train_labels": sample.train_labels[:200], "labels": sample.test_labels[:100]}
     latents = Latents(Encoder.load(folder).encode(train)[0], *exact, np.arange(200), scored, **labels)
-    train_mean, few = Encoder.load(folder, "int8").encode(train)[0], [part[scored] for part in found]
+    train_mean, few = Encoder.load(folder, "int8").encode(train)[0], [part[scored] for part in quantised]
     accuracies = {"probe_accuracy": 0.5, "knn_accuracy": 0.25}
     cost = quantisation.measure(latents, train_mean, *few, accuracies) | quantise.described(folder)
     json.dumps(cost, allow_nan=False)

@@ -27,14 +27,14 @@ def budget(shape=MNIST, **changes):
 
 
 def test_memory_has_room_for_the_data_and_the_largest_model():
-    one = budget(grid={"latent_sizes": [2, 50]})
-    need = needed(Spec(50, Network("DNN", 4), Network("CNN", 2)), (28, 28), one.recipe, 12000)
+    usual = budget(grid={"latent_sizes": [2, 50]})
+    need = needed(Spec(50, Network("DNN", 4), Network("CNN", 2)), (28, 28), usual.recipe, 12000)
     data = 60000 * 28 * 28
-    assert one.memory("train", "DNN4", "CNN2", "cpu") >= BASE["cpu"] + (data + need) / 2**20
+    assert usual.memory("train", "DNN4", "CNN2", "cpu") >= BASE["cpu"] + (data + need) / 2**20
     wide = budget(networks={"hidden_units": 4096}).memory("train", "DNN4", "DNN4", "cpu")
     # Weights, gradients, two moments, a snapshot and a copy of six square layers, and of those to the pixels.
     assert wide - BASE["cpu"] > 6 * 4 * (6 * 4096**2 + 2 * 784 * 4096) / 2**20
-    assert one.memory("train", "DNN1", "DNN1", "cuda") > one.memory("train", "DNN1", "DNN1", "cpu")
+    assert usual.memory("train", "DNN1", "DNN1", "cuda") > usual.memory("train", "DNN1", "DNN1", "cpu")
     # All 10,000 test images against each other, as double precision.
     every = budget(evaluation={"separability_images": None})
     assert 8 * 10**8 < (every.memory("measure", "DNN1", "DNN1", "cpu") - BASE["cpu"]) * 2**20 < 8 * 10**9
@@ -44,28 +44,28 @@ def test_memory_has_room_for_the_data_and_the_largest_model():
 
 
 def test_time_grows_with_what_there_is_to_compute():
-    one = budget()
+    usual = budget()
     short, long = budget(training={"epochs": 400}), budget(training={"epochs": 800})
     twice = [each.minutes("train", "CNN4", "CNN4", 4, "cpu") for each in (short, long)]
     assert twice[1] / twice[0] == pytest.approx(2, rel=0.1)
     assert budget(training={"images": None, "epochs": 400}).minutes("train", "CNN4", "CNN4", 4, "cpu") > 4 * twice[0]
     assert short.minutes("train", "CNN4", "CNN4", 4, "cuda") < twice[0]
     for stage in MODEL_STAGES:
-        assert one.minutes(stage, "DNN1", "DNN1", 400, "cpu") > one.minutes(stage, "DNN1", "DNN1", 4, "cpu") >= 10
+        assert usual.minutes(stage, "DNN1", "DNN1", 400, "cpu") > usual.minutes(stage, "DNN1", "DNN1", 4, "cpu") >= 10
     many = budget(evaluation={"likelihood_samples": 5000})
-    assert many.minutes("measure", "DNN1", "DNN4", 4, "cpu") > one.minutes("measure", "DNN1", "DNN4", 4, "cpu")
+    assert many.minutes("measure", "DNN1", "DNN4", 4, "cpu") > usual.minutes("measure", "DNN1", "DNN4", 4, "cpu")
 
 
 def test_jobs_of_the_study_of_the_tests_stay_within_what_they_ask_for(checkout):
     config = complete(yaml.safe_load((ROOT / "tests/study.yaml").read_text()), SCHEMA)
-    one = Budget(config, (2000, 28, 28), 500)
+    allowed = Budget(config, (2000, 28, 28), 500)
     for stage in MODEL_STAGES:
         files = sorted((checkout / "results/benchmarks" / stage).glob("*.tsv"))
         assert len(files) == 4
         for file in files:
             # On a cluster, Snakemake itself takes 300 MiB more.
             taken = pd.read_csv(file, sep="\t")["max_rss"].iloc[0] + 300
-            assert taken < one.memory(stage, *file.stem.split("_"), "cpu")
+            assert taken < allowed.memory(stage, *file.stem.split("_"), "cpu")
 
 
 def test_jobs_ask_for_standard_resources_and_for_a_gpu_where_they_compute_on_one(edited):

@@ -60,12 +60,12 @@ def test_a_model_in_company_is_the_model_alone_after_a_hundred_steps(
     images, device = images[:1000], torch.device(device)
     members = pair(f"{family}2_{family}2")
     together = schedule.train_together(members, images, recipe, device)
-    for (spec, seed), one in zip(members, together, strict=True):
+    for (spec, seed), stacked in zip(members, together, strict=True):
         alone = loop.train(spec, seed, images, recipe, device)
-        assert distance(one.model, alone.model) < 1e-9
-        for found, wanted in zip(one.history, alone.history, strict=True):
-            assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-9)
-            assert found["kld"] == pytest.approx(wanted["kld"], rel=1e-9, abs=1e-12)
+        assert distance(stacked.model, alone.model) < 1e-9
+        for epoch, wanted in zip(stacked.history, alone.history, strict=True):
+            assert epoch["loss"] == pytest.approx(wanted["loss"], rel=1e-9)
+            assert epoch["kld"] == pytest.approx(wanted["kld"], rel=1e-9, abs=1e-12)
 
 
 def test_binarised_images_are_drawn_for_each_model_as_for_it_alone(images, recipe, double):
@@ -73,8 +73,8 @@ def test_binarised_images_are_drawn_for_each_model_as_for_it_alone(images, recip
     before = grey.clone()
     for count in (1, len(members)):
         together = schedule.train_together(members[:count], grey, recipe, CPU)
-        for (spec, seed), one in zip(members, together, strict=False):
-            assert distance(one.model, loop.train(spec, seed, grey, recipe, CPU).model) < 1e-9
+        for (spec, seed), stacked in zip(members, together, strict=False):
+            assert distance(stacked.model, loop.train(spec, seed, grey, recipe, CPU).model) < 1e-9
     assert torch.equal(grey, before)
 
 
@@ -108,8 +108,8 @@ def test_a_model_that_diverges_leaves_the_others_alone(images, recipe, monkeypat
     sound = schedule.train_together(members, images[:500], recipe, CPU)
     monkeypatch.setattr(stack, "build", poisoned)
     trained = schedule.train_together(members, images[:500], of(recipe, epochs=2), CPU)
-    assert [one.status for one in trained] == ["ok", "diverged", "ok"]
-    assert [len(one.history) for one in trained] == [2, 1, 2]
+    assert [model.status for model in trained] == ["ok", "diverged", "ok"]
+    assert [len(model.history) for model in trained] == [2, 1, 2]
     assert all(value.isfinite().all() for value in trained[1].model.state_dict().values())
     assert trained[1].model.decoder[0].weight.max() == 1e38
     for index in (0, 2):
@@ -139,26 +139,26 @@ def test_models_are_split_to_fit_the_memory_and_come_in_order(gpu, images, recip
     whole = list(schedule.train_all(members, images[:500], recipe, GPU))
     parts = list(schedule.train_all(members, images[:500], recipe, GPU, max_memory=4 * need + need // 2))
     assert gpu == [6, 4, 2]
-    for one, other in zip(whole, parts, strict=True):
-        assert distance(one.model, other.model) < 1e-4
-    assert [one.together for one in parts] == [4, 4, 4, 4, 2, 2]
+    for unsplit, split in zip(whole, parts, strict=True):
+        assert distance(unsplit.model, split.model) < 1e-4
+    assert [model.together for model in parts] == [4, 4, 4, 4, 2, 2]
 
 
 def test_only_models_of_one_pair_are_stacked(gpu, images, recipe):
     members = pair("DNN1_DNN1", seeds=(0,)) + pair("CNN1_DNN1", seeds=(0,)) + pair("DNN1_DNN1", seeds=(1,))
     trained = list(schedule.train_all(members, images[:500], recipe, GPU))
     assert gpu == [2, 2, 2]
-    assert [one.model.latent_size for one in trained] == [3, 8] * 3
+    assert [training.model.latent_size for training in trained] == [3, 8] * 3
 
 
 def test_out_of_memory_halves_the_stack_and_is_said(gpu, images, recipe, monkeypatch, caplog):
     train_together = schedule.train_together
 
-    def small(members, *others):
+    def small(members, *arguments):
         if len(members) > 1:
             gpu.append(-len(members))
             raise torch.OutOfMemoryError
-        return train_together(members, *others)
+        return train_together(members, *arguments)
 
     monkeypatch.setattr(schedule, "train_together", small)
     trained = list(schedule.train_all(pair("DNN1_DNN1"), images[:500], recipe, GPU))
@@ -167,7 +167,7 @@ def test_out_of_memory_halves_the_stack_and_is_said(gpu, images, recipe, monkeyp
         "out of memory; retrying with 2 models at once",
         "out of memory; retrying with 1 models at once",
     ]
-    assert [len(one.history) for one in trained] == [1] * 4
+    assert [len(model.history) for model in trained] == [1] * 4
 
 
 def test_a_model_too_large_for_the_memory_is_refused(images, recipe):
@@ -225,7 +225,7 @@ def test_layers_that_see_the_whole_batch_or_code_are_trained_alone(gpu, images, 
 def test_a_cpu_trains_one_after_the_other(gpu, images, recipe):
     trained = list(schedule.train_all(pair("DNN1_DNN1"), images[:500], recipe, CPU))
     assert not gpu
-    assert [one.together for one in trained] == [1] * 4
+    assert [model.together for model in trained] == [1] * 4
 
 
 def test_lower_precision_is_another_result_near_the_first(images, recipe):

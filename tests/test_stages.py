@@ -49,8 +49,8 @@ def test_latents_are_those_of_the_exported_encoder(colour):
     import onnxruntime
 
     folder = colour / "results/models" / "L3_CNN5_DNN1" / "seed0"
-    with np.load(colour / "own.npz") as own:
-        images = own["test_images"]
+    with np.load(colour / "own.npz") as data:
+        images = data["test_images"]
     mean, log_variance = onnxruntime.InferenceSession(folder / "encoder.onnx").run(None, {"images": images})
     with np.load(folder / "latents.npz") as latents:
         np.testing.assert_allclose(latents["mean"], mean, rtol=1e-4, atol=1e-6)

@@ -37,8 +37,8 @@ def of(recipe, **changes):
 def same(first, second):
     """Whether two trained models agree to the last bit, but for the time that they took."""
     assert first.status == second.status
-    for one, other in zip(first.history, second.history, strict=True):
-        np.testing.assert_equal(one | {"seconds": 0}, other | {"seconds": 0})  # a NaN is a NaN
+    for epoch, expected in zip(first.history, second.history, strict=True):
+        np.testing.assert_equal(epoch | {"seconds": 0}, expected | {"seconds": 0})  # a NaN is a NaN
     return all(torch.equal(value, second.model.state_dict()[name]) for name, value in first.model.state_dict().items())
 
 
@@ -51,11 +51,11 @@ def test_a_training_that_is_resumed_ends_at_the_same_bits(label, optimizer, imag
     whole = loop.train(spec, 1, images[:250], recipe, CPU)
     with pytest.raises(Killed):
         loop.train(spec, 1, images[:250], recipe, CPU, Fragile(path, {}))
-    seen = []
+    epochs = []
     progress = Progress(path, {})
-    progress.save = lambda saved: seen.append(len(saved.history))
+    progress.save = lambda saved: epochs.append(len(saved.history))
     assert same(whole, loop.train(spec, 1, images[:250], recipe, CPU, progress))
-    assert seen == [3, 4]
+    assert epochs == [3, 4]
 
 
 def test_a_training_that_was_over_is_not_trained_further(images, recipe, tmp_path):
@@ -123,10 +123,10 @@ def test_out_of_memory_between_two_models_of_an_epoch_leaves_no_model_short(imag
     monkeypatch.setattr(schedule, "free_memory", lambda _: 10**9)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(
-        schedule, "train_together", lambda chosen, *others: original(chosen, images[:250], recipe, CPU, kept)
+        schedule, "train_together", lambda chosen, *arguments: original(chosen, images[:250], recipe, CPU, kept)
     )
     trained = list(schedule.train_all(members, images[:250], recipe, gpu, None, kept))
-    assert [len(one.history) for one in trained] == [4, 4]
+    assert [len(model.history) for model in trained] == [4, 4]
 
 
 def test_models_that_were_interrupted_at_different_epochs_are_trained_apart(images, recipe, tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_models_that_were_interrupted_at_different_epochs_are_trained_apart(imag
     for member, epochs in zip(members, (4, 2, 2, 1), strict=True):
         loop.train(*member, images[:250], of(recipe, epochs=epochs), CPU, kept[member])
 
-    def train_together(chosen, *others):
+    def train_together(chosen, *arguments):
         stacks.append([spec.latent_size for spec, _ in chosen])
         return original(chosen, images[:250], recipe, CPU, kept)
 
@@ -150,6 +150,6 @@ def test_models_that_were_interrupted_at_different_epochs_are_trained_apart(imag
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     trained = list(schedule.train_all(members, images[:250], recipe, torch.device("cuda"), None, kept))
     assert stacks == [[3, 4], [5]]
-    for member, one in zip(members, trained, strict=True):
+    for member, model in zip(members, trained, strict=True):
         alone = loop.train(*member, images[:250], recipe, CPU)
-        assert [epoch["loss"] for epoch in one.history] == pytest.approx([epoch["loss"] for epoch in alone.history])
+        assert [epoch["loss"] for epoch in model.history] == pytest.approx([epoch["loss"] for epoch in alone.history])

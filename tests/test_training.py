@@ -50,12 +50,12 @@ def test_a_seed_decides_a_model_whatever_was_trained_before(images, recipe):
 
 
 def test_every_image_is_seen_once_an_epoch_in_a_new_order(images, recipe, monkeypatch):
-    seen = []
+    batches = []
     original = loop.as_inputs
-    monkeypatch.setattr(loop, "as_inputs", lambda batch: seen.append(batch) or original(batch))
+    monkeypatch.setattr(loop, "as_inputs", lambda batch: batches.append(batch) or original(batch))
     loop.train(Spec.parse("L2_DNN1_DNN1"), 0, images[:250], of(recipe, epochs=2), CPU)
-    assert [len(batch) for batch in seen] == [100, 100, 50] * 2
-    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    assert [len(batch) for batch in batches] == [100, 100, 50] * 2
+    first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
     assert not torch.equal(first, second)
     for epoch in (first, second):
         assert sorted(map(bytes, epoch.numpy())) == sorted(map(bytes, images[:250].numpy()))

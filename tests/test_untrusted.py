@@ -436,9 +436,9 @@ def test_a_config_file_of_a_stranger_is_refused_in_a_line(tmp_path, what):
 @given(damaged((ROOT / "tests/study.yaml").read_bytes()) | st.text(max_size=50).map(str.encode))
 def test_any_config_file_is_read_or_refused(scratch, raw):
     (scratch / "config.yaml").write_bytes(raw)
-    found = outcome(files.read_config, str(scratch / "config.yaml"))
-    if isinstance(found, dict):
-        outcome(valid, found)
+    config = outcome(files.read_config, str(scratch / "config.yaml"))
+    if isinstance(config, dict):
+        outcome(valid, config)
 
 
 @fuzz
@@ -460,8 +460,8 @@ def test_any_text_is_a_config_or_refused(text):
 @fuzz
 @given(st.text(max_size=20) | LEAVES)
 def test_any_network_is_parsed_or_refused(text):
-    found = outcome(Network.parse, text)
-    assert isinstance(found, Network) or "is not a network" in found
+    parsed = outcome(Network.parse, text)
+    assert isinstance(parsed, Network) or "is not a network" in parsed
 
 
 @pytest.mark.parametrize("text", ["[1]", "1", "{", "[" * 10**5, '{"a": ' * 10**5, "\ud800"])

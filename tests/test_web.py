@@ -49,12 +49,12 @@ def in_web(graph, values, shapes, scratch):
 def test_the_encoder_codes_the_sample_as_python_does(folder, sample, tmp_path, graph, tolerance):
     images = np.array(sample.test_images)
     wanted = run(open_session(folder / graph, 1), images)
-    for one, other in zip(in_web(folder / graph, images, [(len(images), 5)] * 2, tmp_path), wanted, strict=True):
-        assert np.abs(one - other).max() <= tolerance * np.abs(other).max()
+    for part, expected in zip(in_web(folder / graph, images, [(len(images), 5)] * 2, tmp_path), wanted, strict=True):
+        assert np.abs(part - expected).max() <= tolerance * np.abs(expected).max()
 
 
 def test_the_decoder_gives_the_images_that_python_does(folder, tmp_path):
     codes = np.random.default_rng(0).standard_normal((100, 5), np.float32)
     (wanted,) = run(open_session(folder / "decoder.onnx", 1), codes)
-    (found,) = in_web(folder / "decoder.onnx", codes, [(100, 28, 28)], tmp_path)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    (images,) = in_web(folder / "decoder.onnx", codes, [(100, 28, 28)], tmp_path)
+    np.testing.assert_allclose(images, wanted, atol=1e-5)

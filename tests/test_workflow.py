@@ -51,8 +51,8 @@ def edit(edited):
 def test_every_model_has_its_files(checkout):
     for label in LABELS:
         for seed in (0, 1):
-            found = {path.name for path in (checkout / "results/models" / label / f"seed{seed}").iterdir()}
-            assert found == MODEL_FILES
+            files = {path.name for path in (checkout / "results/models" / label / f"seed{seed}").iterdir()}
+            assert files == MODEL_FILES
 
 
 def test_the_table_has_a_row_for_every_model(checkout):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vae import __version__
 from vae.errors import UserError
-from vae.files import read_json, read_npz, sha256, write_json
+from vae.files import read_json, sha256, write_json
 
 # Of the files of a results folder; it grows when files of before can no longer be read.
 FORMAT = 2
@@ -144,7 +144,6 @@ def of_model(folder: Path) -> dict:
         commands.setdefault(made.pop("command"), []).append(name)
         stamps.setdefault(json.dumps(made), []).append(name)
         files |= {file: _state(folder / file, noted) for file, noted in numbers.get("sha256", {}).items()}
-    commands[str(read_npz(folder / "latents.npz", "command")["command"])] = ["latents.npz"]
     return {
         "training": {key: value for key, value in training.items() if key not in ("provenance", "sha256")},
         "files": files,

@@ -38,8 +38,8 @@ void CodeFile::write(const at::Tensor& rows) {
   if (rows.scalar_type() != at::kFloat || rows.dim() != 2 || rows.size(1) != columns_ || rows.size(0) > missing_)
     throw Error(path_ + ": rows are float32 of " + std::to_string(columns_) + " columns, as many as were promised");
   missing_ -= rows.size(0);
-  const at::Tensor own = rows.contiguous();
-  stream_.write(reinterpret_cast<const char*>(own.const_data_ptr<float>()), own.nbytes());
+  const at::Tensor contiguous = rows.contiguous();
+  stream_.write(reinterpret_cast<const char*>(contiguous.const_data_ptr<float>()), contiguous.nbytes());
   if (!stream_) throw std::system_error(errno, std::generic_category(), path_);
 }
 

@@ -31,7 +31,7 @@ class Cpu : public Processor {
   int64_t usual_batch() const override { return 128; }  // activations stay in a core's cache
 
   void encode(const at::Tensor& images, const Codes& codes, int threads, int64_t batch) const override {
-    const OneThread one;
+    const OneThread guard;
     std::atomic<int64_t> next = 0;
     std::exception_ptr failure;
     std::mutex failing;
@@ -42,25 +42,25 @@ class Cpu : public Processor {
         std::vector<at::Tensor> memory(steps_.size());
         for (int64_t start; (start = next.fetch_add(batch)) < images.size(0);) {
           const int64_t count = std::min(batch, images.size(0) - start);
-          const Codes found = forward(images.narrow(0, start, count), memory);
-          codes.mean.narrow(0, start, count).copy_(found.mean);
-          codes.log_variance.narrow(0, start, count).copy_(found.log_variance);
+          const Codes part = forward(images.narrow(0, start, count), memory);
+          codes.mean.narrow(0, start, count).copy_(part.mean);
+          codes.log_variance.narrow(0, start, count).copy_(part.log_variance);
         }
       } catch (...) {
         const std::lock_guard lock(failing);
         failure = std::current_exception();
       }
     };
-    std::vector<std::thread> others;
+    std::vector<std::thread> helpers;
     const int64_t wanted = threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
     const int64_t most = (images.size(0) + batch - 1) / batch;
     try {
-      for (int64_t i = 1; i < std::min(wanted, most); i++) others.emplace_back(work);
+      for (int64_t i = 1; i < std::min(wanted, most); i++) helpers.emplace_back(work);
     } catch (const std::system_error&) {
       // The system gives no more threads: those that there are take the work.
     }
     work();
-    for (std::thread& other : others) other.join();
+    for (std::thread& helper : helpers) helper.join();
     if (failure) std::rethrow_exception(failure);
   }
 

@@ -52,9 +52,9 @@ class Cuda : public Processor {
     ready.block(copying_);
     ready.block(computing_);
     struct Finish {
-      const Cuda& own;
+      const Cuda& cuda;
       ~Finish() {
-        for (const c10::Stream& stream : {own.copying_, own.computing_}) own.gpu_.synchronizeStream(stream);
+        for (const c10::Stream& stream : {cuda.copying_, cuda.computing_}) cuda.gpu_.synchronizeStream(stream);
       }
     } finish{*this};
     const auto collect = [&](Slot& from) {
@@ -67,24 +67,24 @@ class Cuda : public Processor {
     const bool staging = !images.is_pinned();
     int turn = 0;
     for (int64_t start = 0; start < images.size(0); start += batch, turn ^= 1) {
-      Slot& own = slots[turn];
-      collect(own);
-      own.start = start;
-      own.count = std::min(batch, images.size(0) - start);
-      at::Tensor from = images.narrow(0, start, own.count);
-      if (staging) from = own.staged.narrow(0, 0, own.count).copy_(from);
-      const at::Tensor here = own.images.narrow(0, 0, own.count);
+      Slot& current = slots[turn];
+      collect(current);
+      current.start = start;
+      current.count = std::min(batch, images.size(0) - start);
+      at::Tensor from = images.narrow(0, start, current.count);
+      if (staging) from = current.staged.narrow(0, 0, current.count).copy_(from);
+      const at::Tensor here = current.images.narrow(0, 0, current.count);
       {
         const c10::StreamGuard guard(copying_);
         here.copy_(from, /*non_blocking=*/true);
-        own.arrived.record(copying_);
+        current.arrived.record(copying_);
       }
       const c10::StreamGuard guard(computing_);
-      own.arrived.block(computing_);
-      const Codes found = script_.forward(here);
-      own.codes.mean.narrow(0, 0, own.count).copy_(found.mean, true);
-      own.codes.log_variance.narrow(0, 0, own.count).copy_(found.log_variance, true);
-      own.done.record(computing_);
+      current.arrived.block(computing_);
+      const Codes part = script_.forward(here);
+      current.codes.mean.narrow(0, 0, current.count).copy_(part.mean, true);
+      current.codes.log_variance.narrow(0, 0, current.count).copy_(part.log_variance, true);
+      current.done.record(computing_);
     }
     collect(slots[turn]);
     collect(slots[turn ^ 1]);

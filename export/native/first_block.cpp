@@ -28,9 +28,9 @@ struct Strides {
 };
 
 Vector load(const float* from) {
-  Vector found;
-  std::memcpy(&found, from, sizeof found);
-  return found;
+  Vector lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
 }
 
 void store(Vector value, float* to) { std::memcpy(to, &value, sizeof value); }

@@ -44,26 +44,26 @@ int64_t positive(const std::string& option, const std::string& text) {
 }
 
 Arguments parse(int count, char** values) {
-  Arguments found;
+  Arguments given;
   for (int i = 1; i < count; i++) {
     const std::string name = values[i];
     const auto value = [&]() -> std::string {
       if (++i >= count) throw vae::Error(name + ": a value is missing");
       return values[i];
     };
-    if (name == "--log-variance") found.log_variance = value();
-    else if (name == "--device") found.device = value();
-    else if (name == "--batch") found.batch = positive(name, value());
-    else if (name == "--threads") found.threads = static_cast<int>(positive(name, value()));
-    else if (name == "--overwrite") found.overwrite = true;
+    if (name == "--log-variance") given.log_variance = value();
+    else if (name == "--device") given.device = value();
+    else if (name == "--batch") given.batch = positive(name, value());
+    else if (name == "--threads") given.threads = static_cast<int>(positive(name, value()));
+    else if (name == "--overwrite") given.overwrite = true;
     else if (name.starts_with("--")) throw vae::Error(name + ": no such option; see --help");
-    else found.places.push_back(name);
+    else given.places.push_back(name);
   }
-  if (found.places.size() != 3) throw vae::Error("a model, images and an output are expected; see --help");
+  if (given.places.size() != 3) throw vae::Error("a model, images and an output are expected; see --help");
   namespace fs = std::filesystem;
-  if (!found.log_variance.empty() && fs::weakly_canonical(found.log_variance) == fs::weakly_canonical(found.places[2]))
+  if (!given.log_variance.empty() && fs::weakly_canonical(given.log_variance) == fs::weakly_canonical(given.places[2]))
     throw vae::Error("codes and log-variances need a file each");
-  return found;
+  return given;
 }
 
 // Images read at once, of which two lots are in memory: some batches for every thread, or for the device.

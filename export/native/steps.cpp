@@ -34,7 +34,7 @@ bool unpacked(const torch::jit::Value& split, const torch::jit::Graph& graph) {
 
 // The operations of a frozen graph that is a chain from the images to a split in two; nothing where it is not.
 std::optional<std::vector<Operation>> chain(const torch::jit::Graph& graph) {
-  std::vector<Operation> found;
+  std::vector<Operation> operations;
   const torch::jit::Value* last = graph.inputs().back();
   for (const torch::jit::Node* node : graph.nodes()) {
     if (node->kind() == at::prim::Constant) continue;
@@ -50,15 +50,15 @@ std::optional<std::vector<Operation>> chain(const torch::jit::Graph& graph) {
       }
     }
     if (from_last != 1 || last->uses().size() != 1 || node->outputs().size() != 1) return std::nullopt;
-    found.push_back(std::move(operation));
+    operations.push_back(std::move(operation));
     last = node->output();
-    if (found.back().name == "aten::split") break;
+    if (operations.back().name == "aten::split") break;
   }
-  return unpacked(*last, graph) ? std::optional(found) : std::nullopt;
+  return unpacked(*last, graph) ? std::optional(operations) : std::nullopt;
 }
 
 bool same(const std::vector<int64_t>& values, int64_t value) {
-  return std::all_of(values.begin(), values.end(), [=](int64_t one) { return one == value; });
+  return std::all_of(values.begin(), values.end(), [=](int64_t each) { return each == value; });
 }
 
 // The first block that begins at operation `i`, if it is one that the code in first_block.cpp is for: few input
@@ -90,9 +90,9 @@ std::optional<Step> step(const Operation& operation) {
   if (name == "aten::permute")
     return [dims = c[0].toIntVector()](const Tensor& in, Tensor&) { return in.permute(dims); };
   if (name == "aten::to" && c[0].isInt() && c[0].toInt() == static_cast<int64_t>(at::kFloat))
-    return [](const Tensor& in, Tensor& own) {
-      if (!own.defined() || own.sizes() != in.sizes()) own = at::empty(in.sizes(), at::kFloat);
-      return own.copy_(in);
+    return [](const Tensor& in, Tensor& buffer) {
+      if (!buffer.defined() || buffer.sizes() != in.sizes()) buffer = at::empty(in.sizes(), at::kFloat);
+      return buffer.copy_(in);
     };
   if (name == "aten::leaky_relu_")
     return [slope = c[0].toScalar()](const Tensor& in, Tensor&) {
@@ -105,9 +105,10 @@ std::optional<Step> step(const Operation& operation) {
                              c[4].toIntVector(), c[5].toBool(), c[6].toIntVector(), c[7].toInt());
     };
   if (name == "aten::addmm" && c[2].toScalar().equal(1) && c[3].toScalar().equal(1))
-    return [bias = c[0].toTensor(), weight = c[1].toTensor()](const Tensor& in, Tensor& own) {
-      if (!own.defined() || own.size(0) != in.size(0)) own = at::empty({in.size(0), weight.size(1)}, at::kFloat);
-      return at::addmm_out(own, bias, in, weight);
+    return [bias = c[0].toTensor(), weight = c[1].toTensor()](const Tensor& in, Tensor& buffer) {
+      if (!buffer.defined() || buffer.size(0) != in.size(0))
+        buffer = at::empty({in.size(0), weight.size(1)}, at::kFloat);
+      return at::addmm_out(buffer, bias, in, weight);
     };
   return std::nullopt;
 }
@@ -124,8 +125,8 @@ std::vector<Step> plan(const torch::jit::Graph& graph, int64_t latent_size) {
     if (auto block = match_first_block(*operations, i)) {
       steps.push_back(*block);
       i += 2;
-    } else if (auto one = step((*operations)[i])) {
-      steps.push_back(*one);
+    } else if (auto layer = step((*operations)[i])) {
+      steps.push_back(*layer);
     } else {
       return {};
     }

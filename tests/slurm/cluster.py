@@ -173,12 +173,12 @@ def _ours(file: Path) -> bool:
 def until(condition, what: str, seconds: float = 60):
     """Wait for a condition, and return it."""
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         if time.monotonic() > end:
             logs = "\n".join(file.read_text()[-2000:] for file in (ROOT / "log").glob("*ctld.log"))
             raise TimeoutError(f"no {what} after {seconds} s; {logs}")
         time.sleep(0.2)
-    return found
+    return value
 
 
 def jobs() -> list[dict[str, str]]:

@@ -31,10 +31,10 @@ def verdicts(first: Study, second: Study) -> pd.DataFrame:
 
     Columns of the first study end on `_a`, those of the second on `_b`.
     """
-    claims, others = (main_rows(study.claims).set_index("claim") for study in (first, second))
+    claims_a, claims_b = (main_rows(study.claims).set_index("claim") for study in (first, second))
     names = ["verdict", "value", "low", "high", "p", "finding"]
-    joined = claims[["sentence"]].join(
-        [part[names].add_suffix(f"_{key}") for part, key in zip((claims, others), "ab")], how="inner"
+    joined = claims_a[["sentence"]].join(
+        [part[names].add_suffix(f"_{key}") for part, key in zip((claims_a, claims_b), "ab")], how="inner"
     )
     joined["survives"] = joined["verdict_a"] == joined["verdict_b"]
     return joined.reset_index()
@@ -45,12 +45,12 @@ def ranks(first: Study, second: Study) -> pd.DataFrame:
 
     Raises UserError where they share none.
     """
-    labels, others = (study.labels.dropna(subset="reconstruction").set_index("label") for study in (first, second))
-    shared = labels.index.intersection(others.index, sort=False)
+    labels_a, labels_b = (study.labels.dropna(subset="reconstruction").set_index("label") for study in (first, second))
+    shared = labels_a.index.intersection(labels_b.index, sort=False)
     if shared.empty:
         raise UserError(f"{first.name} and {second.name} share no architecture: there is nothing to compare")
-    shifts = labels.loc[shared, list(ranking.SIDES)]
-    for part, key in zip((labels, others), "ab", strict=True):
+    shifts = labels_a.loc[shared, list(ranking.SIDES)]
+    for part, key in zip((labels_a, labels_b), "ab", strict=True):
         shifts[f"rank_{key}"] = part.loc[shared, "reconstruction"].rank(method="first").astype(int)
         shifts[[f"reconstruction_{key}", f"kld_{key}"]] = part.loc[shared, ["reconstruction", "kld"]]
     return shifts.assign(shift=shifts["rank_b"] - shifts["rank_a"]).sort_values("rank_a").reset_index()

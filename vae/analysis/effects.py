@@ -77,8 +77,8 @@ def _main_effects(rows: pd.DataFrame) -> list[MainEffect]:
     effects = []
     for side in SIDES:
         networks = [Network.parse(name) for name in rows[side]]
-        first, *others = sorted({network.family for network in networks}, reverse=True)
-        for family in others:
+        first, *remaining = sorted({network.family for network in networks}, reverse=True)
+        for family in remaining:
             values = np.array([network.family == family for network in networks], float)
             effects.append(MainEffect(f"{side}: {family}, not {first}", side, "family", values))
         depths = np.log2([network.depth for network in networks])

@@ -53,7 +53,6 @@ def _latents(folder: Path, dataset: Dataset, args: argparse.Namespace) -> None:
         log_variance=log_variance,
         train_mean=train_mean,
         train_indices=indices,
-        command=args.origin_of(folder).command,
     )
     _, seed = parse_folder(folder)
     examples = runtime.examples(folder, mean, log_variance, dataset.test_labels, seed, args.threads)

@@ -238,9 +238,9 @@ def whole_numbers(axis: Axis) -> None:
     axis.set_major_locator(locator)
 
 
-def log_limits(values: pd.Series, *others: float) -> tuple[float, float]:
+def log_limits(values: pd.Series, *marks: float) -> tuple[float, float]:
     """Limits of a logarithmic axis."""
-    both = np.clip([values.min(), values.max(), *others], SMALLEST_KLD, None)
+    both = np.clip([values.min(), values.max(), *marks], SMALLEST_KLD, None)
     return both.min() / 2, both.max() * 2
 
 
