@@ -33,14 +33,14 @@ from export import Encoder, native, quantise
 from export.graphs import export
 from vae.grid import parse_folder
 from vae.models.flops import flops
+from vae.models.networks import Networks
 from vae.models.vae import VAE, as_inputs
-from vae.models.widths import Widths
 from vae.training import checkpoint, loop
 from vae.training.objective import Objective
 from vae.training.recipe import Recipe, Training
 
 MODELS = ("DNN1", "CNN1", "CNN3")
-WIDTHS = Widths(hidden_units=512, base_channels=32)
+WIDTHS = Networks(hidden_units=512, base_channels=32)
 RUNTIMES = ("onnx", "torchscript", "native", "aot", "int8")
 BATCH = 256
 REPEATS = 5

@@ -16,19 +16,20 @@ import os
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 
 from vae import seeds
-from vae.data import dataset, readers, source
+from vae.data import dataset, source
 from vae.grid import Spec
 from vae.measures import likelihood
+from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build
-from vae.models.widths import Widths
 from vae.training.loop import Run, terms
 from vae.training.objective import Objective
 
 SPEC = Spec.parse("L50_DNN2_DNN2")
-WIDTHS = Widths(hidden_units=200, base_channels=1)
+WIDTHS = Networks(hidden_units=200, base_channels=1)
 ELBO = Objective("bernoulli", 0.1, 1.0, "sum")
 BATCH = 100
 STAGES = 8
@@ -48,13 +49,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--dataset", type=Path, help="dataset.npz of a study of MNIST; fetched if not given")
+    parser.add_argument("--dataset", type=Path, help="dataset.npz of a study of grey MNIST; fetched if not given")
     parser.add_argument("--samples", type=int, default=5000, help="codes per image of the last value")
     parser.add_argument("--json", type=Path, help="write the curve to this file too")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    data = readers.read(args.dataset) if args.dataset else source.load({"name": "mnist", "path": None})
-    images = torch.tensor(data.train_images)
+    published = {"name": "mnist", "path": None, "validation_images": None, "binarise": False}
+    data = dataset.load(args.dataset) if args.dataset else source.load(published)
+    # All that the file of training images has, as in the literature.
+    images = torch.from_numpy(np.concatenate([data.train_images, data.validation_images]))
     test = torch.from_numpy(dataset.binarise(data.test_images, seeds.of_study("test_pixels")))
     few = test[seeds.draw(len(test), 500)]
     run, curve, trained, epochs = Run(SPEC, 0, torch.device("cpu")), [], 0.0, 0
@@ -66,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
         drawn = run.images(images)
         for chosen, noise in run.batches(len(images), BATCH):
             inputs = as_inputs(drawn[chosen])
-            terms(ELBO, model(inputs, noise), inputs, SPEC.latent_size)[0].backward()
+            terms(ELBO, model(inputs, noise), inputs, ELBO.beta)[0].backward()
             optimizer.step()
             optimizer.zero_grad()
         trained, epochs = trained + perf_counter() - begun, epochs + 1

@@ -22,12 +22,12 @@ from export.graphs import export
 from vae.data import readers
 from vae.files import write_json
 from vae.grid import Spec
+from vae.models.networks import Networks
 from vae.models.vae import build
-from vae.models.widths import Widths
 
 MODELS = ("DNN1", "CNN1", "CNN3")
-WIDTHS = Widths(hidden_units=512, base_channels=32)
-SAMPLE = Path(__file__).parent.parent / "tests/mnist"
+WIDTHS = Networks(hidden_units=512, base_channels=32)
+SAMPLE = Path(__file__).parent.parent / "vae/data/mnist_sample"
 REPEATS = 7
 
 

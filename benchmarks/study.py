@@ -4,7 +4,8 @@
 
 Runs the whole study in an empty folder, once for each number of cores, and adds up what the jobs took: training proper
 (the epochs, from each model's provenance), what else training jobs do (starting Python and torch, evaluation, writing),
-and the stages after it. What is left of the cores' time is Snakemake itself and idleness.
+the training of models that are not kept (tuning, and the budget's fidelity), and the stages after it. What is left of
+the cores' time is Snakemake itself and idleness.
 """
 
 import argparse
@@ -28,7 +29,7 @@ TOGETHER = {
     "dataset and grid": ("dataset", "check"),
 }
 ALONE = [name for name in STAGES if name != "train" and not any(name in names for names in TOGETHER.values())]
-AFTER = [name for name in ALONE if name != "likelihood"]
+AFTER = [name for name in ALONE if name not in ("tune", "fidelity")]
 
 
 def snakemake(folder: Path, *arguments: object) -> float:

@@ -35,18 +35,18 @@ from vae.catalogue import ENVIRONMENT
 from vae.data import readers
 from vae.grid import Network, Spec
 from vae.models.flops import flops
+from vae.models.networks import Networks
 from vae.models.vae import build
-from vae.models.widths import Widths
 from vae.training import devices, loop, schedule
 from vae.training.objective import Objective
 from vae.training.recipe import Recipe, Training
 
 ROOT = Path(__file__).parent.parent
-SAMPLE = ROOT / "tests" / "mnist"
+SAMPLE = ROOT / "vae/data/mnist_sample"
 MODELS = ("DNN1_DNN1", "DNN3_DNN3", "CNN1_CNN1", "CNN3_CNN3")
 LATENT_SIZE, BATCH, REPEATS = 98, 128, 5
 IMAGES = {"cpu": 8_000, "cuda": 60_000}
-WIDTHS = Widths(hidden_units=512, base_channels=16)
+WIDTHS = Networks(hidden_units=512, base_channels=16)
 OBJECTIVE = Objective("bernoulli", 0.1, 1.0, "mean")
 
 
@@ -120,7 +120,7 @@ def ours(label: str, root: Path, on: str, threads: int, together: int, precision
     members = [(Spec.parse(label), seed) for seed in range(together)]
     if together == 1 and on == "cpu":
         return loop.train(*members[0], images, recipe, torch.device(on)).images_per_second
-    return schedule.train_together(members, images, recipe, torch.device(on))[0].images_per_second
+    return schedule.train_together(members, images, {"": recipe}, torch.device(on))[0].images_per_second
 
 
 def matrix_limit(on: str, precision: str) -> float:

@@ -1,7 +1,7 @@
 """Encoders in 8-bit integers: faster on processors that multiply them, and less exact; by how much is measured.
 
 Static quantisation: weights have a scale for each output, activations one for each layer, set so that the range seen on
-training images just fits. Grey levels are integers already, and heads give floats.
+validation images just fits. Grey levels are integers already, and heads give floats.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ class Calibration(CalibrationDataReader):
 
 
 def quantise(folder: Path, images: np.ndarray) -> None:
-    """Write `encoder.int8.onnx` beside `encoder.onnx`, calibrated on the first of these training images.
+    """Write `encoder.int8.onnx` beside `encoder.onnx`, calibrated on the first of these images.
 
     A diverged model, whose weights have no range, is written as it is; its metadata says so.
     """

@@ -1,4 +1,4 @@
-"""What tests share. `mnist/` holds real MNIST: the first 200 training and 50 test images of each class, in order."""
+"""What tests share. `SAMPLE` is real MNIST: the first 200 training and 50 test images of each class, in order."""
 
 import gzip
 import os
@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from hypothesis import settings
 
 from vae import grid
 from vae.catalogue import FIGURES
@@ -23,9 +25,12 @@ from vae.training.recipe import Recipe
 ROOT = Path(__file__).parent.parent
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": PATH}
-SAMPLE = Path(__file__).parent / "mnist"
+SAMPLE = ROOT / "vae/data/mnist_sample"
 
 torch.set_num_threads(1)
+# No test depends on a clock.
+settings.register_profile("clockless", deadline=None)
+settings.load_profile("clockless")
 
 
 def pytest_addoption(parser):
@@ -71,6 +76,12 @@ def sample() -> dataset.Dataset:
 
 
 @pytest.fixture(scope="session")
+def divided(sample) -> dataset.Dataset:
+    """The same with 500 of the training images for validation."""
+    return dataset.split(replace(sample, test_images=np.array(sample.test_images)), 500)
+
+
+@pytest.fixture(scope="session")
 def images(sample) -> torch.Tensor:
     return torch.from_numpy(np.array(sample.train_images))
 
@@ -105,28 +116,32 @@ def study(root, labels=None, **changes):
     labels = {} if labels is None else {"train_labels": labels[:60], "test_labels": labels[60:]}
     np.savez(root / "own.npz", train_images=images[:60], test_images=images[60:], **labels)
     config = {
-        "dataset": {"name": "own", "path": str(root / "own.npz"), "binarise": False},
-        "grid": {"latent_sizes": [1, 3], "encoders": ["DNN1", "CNN5"], "decoders": ["DNN1", "CNN5"]},
-        "networks": {"hidden_units": 16, "base_channels": 2},
+        "dataset": {"name": "own", "path": str(root / "own.npz"), "validation_images": 20, "binarise": False},
+        "grid": {
+            "latent_sizes": [1, 3], "encoders": ["DNN1", "CNN5"], "decoders": ["DNN1", "CNN5"], "sweep": {}, "tune": {},
+        },
+        "networks": {"hidden_units": 16, "base_channels": 2, "encoder_parameters": None, "decoder_parameters": None},
         "objective": {"likelihood": "gaussian", "sigma": 0.1, "beta": 1.0, "reduction": "sum"},
         "training": {
             "optimizer": "adam", "learning_rate": 0.003, "batch_size": 10, "epochs": 2, "images": None, "seeds": [0],
         },
-        "evaluation": {"collapsed_below": 1.0, "active_above": 0.01, "separability_images": None},
+        "evaluation": {
+            "collapsed_below": 1.0, "active_above": 0.01, "separability_images": None, "budget_fidelity": True,
+        },
         "device": "cpu",
     }  # fmt: skip
     for section, change in changes.items():
         config[section] |= change
     (root / "config.yaml").write_text(yaml.safe_dump(config))
     results = root / "results"
-    models = [grid.folder(results / "models", spec, 0) for spec in grid.expand(config["grid"])]
+    models = [grid.folder(results / "models", spec, 0) for spec in grid.expand(config)]
 
     def vae(stage, *arguments):
         assert main([stage, "--log", str(root / "log"), *map(str, arguments)]) == 0, (root / "log").read_text()
 
     given, data = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
     baselines, tables = results / "baselines", results / "tables"
-    images = ["--images", 20, "--probe-images", 30]
+    images = ["--images", 20, "--probe-images", 15]
     vae("dataset", *given, root / "dataset.npz")
     vae("check", *given, *data, root / "merged.yaml")
     vae("pixels", *given, *data, *images, baselines / "pixels.json")
@@ -135,18 +150,21 @@ def study(root, labels=None, **changes):
     vae("classifier", *data, "--samples", 20, baselines / "classifier.npz")
     vae("train", *given, *data, *models)
     vae("export", *data, *models)
-    extent = ["--probe-images", 30, "--samples", 20, "--likelihood-samples", 3, "--likelihood-images", 20]
+    for spec in grid.sentinels(config):
+        vae("fidelity", *given, *data, spec, results / f"fidelity/{spec.pair}.json")
+    extent = ["--probe-images", 15, "--samples", 20, "--likelihood-samples", 3, "--likelihood-images", 20]
     vae("measure", *data, *extent, "--classifier", baselines / "classifier.npz", *models)
     vae("quantise", *data, *models)
     table = ["--table", tables / "models.csv"]
+    budget = ["--fidelity", tables / "fidelity.csv"]
     more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
-    vae("tables", *given, "--models", results / "models", "--baselines", baselines, *table, *more)
-    vae("claims", *table, tables / "claims.csv", tables / "effects.csv")
+    vae("tables", *given, "--results", results, *table, *more, *budget)
+    vae("claims", *table, *budget, tables / "claims.csv", tables / "effects.csv")
     for name in FIGURES:
         figure = results / "figures" / name
         vae("figure", *data, "--results", results, name, figure.with_suffix(".png"), figure.with_suffix(".pdf"))
     shown = [results / f"figures/{name}.png" for name in FIGURES if FIGURES[name].on_page]
-    vae("page", *table, "--claims", tables / "claims.csv", results / "claims.html", *shown)
+    vae("page", *table, *budget, "--claims", tables / "claims.csv", results / "claims.html", *shown)
     vae("leaderboard", *data, *table, results / "leaderboard.html")
     return root
 

@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from conftest import SAMPLE
 
 from vae import seeds
-from vae.data.dataset import Dataset
+from vae.data import source
 from vae.grid import Network, Spec
 from vae.measures import baselines
+from vae.models.networks import Networks
 from vae.models.vae import build
-from vae.models.widths import Widths
 
 
 @pytest.fixture(scope="module")
-def probe_images(sample):
-    return baselines.ProbeImages(sample, 400, 200)
+def probe_images(divided):
+    return baselines.ProbeImages(divided, 400, 200)
 
 
 def test_pixels_and_their_components_say_the_class(probe_images):
@@ -36,11 +37,13 @@ def test_the_untrained_encoder_is_the_one_that_training_starts_from(probe_images
 
 
 def test_untrained_encoders_are_measured_for_every_size_and_seed(probe_images):
-    numbers = baselines.untrained(probe_images, Network.parse("DNN1"), [2, 16], [0, 1], Widths(32, 2))
+    numbers = baselines.untrained(probe_images, Network.parse("DNN1"), [2, 16], [0, 1], Networks(32, 2))
     assert numbers["2"]["0"] != numbers["2"]["1"]
     assert numbers["2"]["0"]["knn_accuracy"] < numbers["16"]["0"]["knn_accuracy"]
 
 
-def test_the_baselines_of_binarised_images_are_binarised_images(sample):
-    probe_images = baselines.ProbeImages(Dataset("sample", "here", **sample.arrays, binarised=True), 50, 50)
-    assert np.unique(probe_images.train).tolist() == [0, 255]
+def test_the_baselines_of_binarised_images_are_binarised_images():
+    given = {"name": "sample", "path": str(SAMPLE), "validation_images": 100, "binarise": True}
+    probe_images = baselines.ProbeImages(source.load(given), 50, 50)
+    for images in (probe_images.fit, probe_images.test):
+        assert np.unique(images).tolist() == [0, 255]

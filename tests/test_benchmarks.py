@@ -91,11 +91,11 @@ def test_the_schedule_is_that_of_the_literature_in_proportion(programs):
     assert program.step_size(1.5) == pytest.approx(0.0001)
 
 
-def test_the_bound_of_the_literature_is_approached(programs, sample, tmp_path, capsys, monkeypatch):
+def test_the_bound_of_the_literature_is_approached(programs, divided, tmp_path, capsys, monkeypatch):
     """By a clock that says six seconds an epoch: ten of them in a minute."""
     ticks = count(step=6)
     monkeypatch.setattr(programs("likelihood"), "perf_counter", lambda: next(ticks))
-    dataset.save(sample, tmp_path / "dataset.npz")
+    dataset.save(divided, tmp_path / "dataset.npz")
     given = ["--dataset", str(tmp_path / "dataset.npz"), "--minutes", "1", "--samples", "20", "--threads", "1"]
     programs("likelihood").main([*given, "--json", str(tmp_path / "curve.json")])
     record = json.loads((tmp_path / "curve.json").read_text())

@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vae.analysis import ranking
+from vae.analysis import fidelity, ranking
 from vae.analysis.claims import paper, verdicts
 from vae.catalogue import FIGURES
 from vae.report import pages
 
 NETWORKS = ["DNN1", "DNN4", "CNN1", "CNN2", "CNN4"]
 LATENT_SIZES = [25, 50, 100, 200]
+# Of what diverged.
+UNKNOWN = ["reconstruction", "validation_reconstruction", "kld", "elbo", "validation_elbo", "likelihood_bound"]
 
 
 def table(effect=lambda **model: {}, seeds=3, networks=NETWORKS, start=0):
@@ -26,7 +28,8 @@ def table(effect=lambda **model: {}, seeds=3, networks=NETWORKS, start=0):
             row = {"reconstruction": base, "kld": 10.0 + rng.random(), "knn_accuracy": 0.8 + rng.normal(0, 0.05)}
             row |= effect(**model)
             row["reconstruction"] += rng.normal(0, 0.1)
-            row["elbo"] = -row["reconstruction"] - row["kld"]
+            row["validation_reconstruction"] = row["reconstruction"]
+            row["elbo"] = row["validation_elbo"] = -row["reconstruction"] - row["kld"]
             row["likelihood_bound"] = row["elbo"] + 1
             del model["base"]
             label = f"L{latent_size}_{encoder}_{decoder}"
@@ -36,7 +39,7 @@ def table(effect=lambda **model: {}, seeds=3, networks=NETWORKS, start=0):
                 "knn_accuracy_pixels": 0.33,
                 "linear_kld": 1.0,
             }
-            row |= {"collapsed_below": 1.0, "epochs": 4, "effective_beta": 784 / latent_size}
+            row |= {"collapsed_below": 1.0, "epochs": 4, "effective_beta": 784 / latent_size, "slack": 0.0}
             row |= {"label": label, "seed": seed, "status": "ok", "collapsed": row["kld"] < row["collapsed_below"]}
             rows.append(row | model)
     return pd.DataFrame(rows)
@@ -106,16 +109,28 @@ CASES = {
 }
 
 
+FIRST = verdicts.RANKINGS["reconstruction"]
+
+
 @pytest.fixture(autouse=True)
 def _few(monkeypatch):
-    monkeypatch.setattr(verdicts, "RANKINGS", {"reconstruction": 1, "knn_accuracy": -1})
+    monkeypatch.setattr(verdicts, "RANKINGS", {"reconstruction": FIRST, "knn_accuracy": ("knn_accuracy", -1)})
     monkeypatch.setattr(verdicts, "CUTOFFS", (0.25, 0.5))
 
 
-def shown(claims, rows, tmp_path):
+# Two sentinels, of which twice the budget changes next to nothing.
+BUDGET = pd.DataFrame(
+    [["L200_CNN1_CNN1", 0, 4, 110.0, 109.75, 0.25, 1, 1], ["L200_DNN1_DNN1", 0, 4, 120.0, 119.9, 0.1, 2, 2]],
+    columns=fidelity.COLUMNS,
+)
+
+
+def shown(claims, rows, tmp_path, figures=(), budget=BUDGET):
     """The page of a table of claims, by way of a file."""
-    claims.to_csv(tmp_path / "claims.csv", index=False)
-    return pages.claims(verdicts.read(tmp_path / "claims.csv"), rows, [])
+    claims.assign(at_this_budget=not fidelity.Fidelity.of(budget).converged).to_csv(
+        tmp_path / "claims.csv", index=False
+    )
+    return pages.claims(verdicts.read(tmp_path / "claims.csv"), rows, budget, list(figures))
 
 
 def first(rows, name, resamples=60):
@@ -163,14 +178,15 @@ def test_the_findings_have_the_sign_of_what_they_say():
 
 def test_the_page_says_what_is_found_and_links_to_its_figures(tmp_path):
     rows = table(CASES["simple_dense_encoders"][0])
-    verdicts.verdicts(rows, 40).to_csv(tmp_path / "claims.csv", index=False)
     (tmp_path / "collapse_atlas.png").write_bytes(b"not really a picture")
-    text = pages.claims(verdicts.read(tmp_path / "claims.csv"), rows, [tmp_path / "collapse_atlas.png"])
+    text = shown(verdicts.verdicts(rows, 40), rows, tmp_path, [tmp_path / "collapse_atlas.png"])
     assert "One-layer dense encoders are the most frequent in the top." in text
     assert "In the top: " in text
     assert 'href="#collapse_atlas"' in text
     assert '<h2 id="collapse_atlas">' in text
     assert "100 architectures with 3 seeds each" in text
+    assert "Twice the budget gains a sentinel 0.25 nats at most" in text
+    assert "at this budget" not in text
     assert "Models beside their baselines" in text
     accuracy = rows.loc[rows["latent_size"] == 25, "knn_accuracy"].mean()
     assert f"<td>{accuracy:.3g}</td><td>0.11</td><td>0.22</td><td>0.33</td>" in text
@@ -211,7 +227,7 @@ def test_the_top_quartile_is_a_quarter_of_the_architectures_that_did_not_diverge
     """The same ones in the table of counts and in the claims."""
     rows = table(CASES["simple_dense_encoders"][0])
     rows.loc[rows["decoder"] == "CNN4", "status"] = "diverged"
-    rows.loc[rows["decoder"] == "CNN4", ["reconstruction", "kld", "elbo", "likelihood_bound"]] = np.nan
+    rows.loc[rows["decoder"] == "CNN4", UNKNOWN] = np.nan
     labels = ranking.by_architecture(rows)
     counts = ranking.counts(labels).set_index("value")
     assert len(ranking.top(labels)) == 20
@@ -241,7 +257,7 @@ def test_a_claim_of_reconstruction_is_one_of_reconstruction_by_any_ranking():
 @pytest.mark.slow
 def test_encoders_that_do_not_differ_contradict_no_claim_of_who_leads(monkeypatch):
     """The least of several noisy leads is below zero; that alone is no contradiction."""
-    monkeypatch.setattr(verdicts, "RANKINGS", {"reconstruction": 1})
+    monkeypatch.setattr(verdicts, "RANKINGS", {"reconstruction": FIRST})
     monkeypatch.setattr(verdicts, "CUTOFFS", (0.25,))
     outcomes = [first(table(seeds=4, start=start), "simple_dense_encoders", 100)["verdict"] for start in range(25)]
     assert outcomes.count("contradicted") <= 2
@@ -260,7 +276,7 @@ def test_models_that_diverged_are_left_out():
     rows = table(CASES["simple_dense_encoders"][0])
     lost = (rows["label"] == "L25_DNN1_DNN1") | ((rows["label"] == "L50_DNN1_DNN1") & (rows["seed"] == 0))
     rows.loc[lost, "status"] = "diverged"
-    rows.loc[lost, ["reconstruction", "kld", "elbo", "likelihood_bound", "knn_accuracy"]] = np.nan
+    rows.loc[lost, [*UNKNOWN, "knn_accuracy"]] = np.nan
     claim = first(rows, "simple_dense_encoders")
     assert claim["architectures"] == 99
     assert claim["verdict"] == "supported"

@@ -16,7 +16,7 @@ def write(folder, rows):
     tables = folder / "results/tables"
     tables.mkdir(parents=True)
     rows.to_csv(tables / "models.csv", index=False)
-    verdicts.verdicts(rows, 20).to_csv(tables / "claims.csv", index=False)
+    verdicts.verdicts(rows, 20).assign(at_this_budget=False).to_csv(tables / "claims.csv", index=False)
     return folder / "results"
 
 

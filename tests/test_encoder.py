@@ -20,13 +20,13 @@ from export.graphs import export
 from vae.cli import main
 from vae.errors import UserError
 from vae.grid import Spec
+from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build
-from vae.models.widths import Widths
 from vae.training import checkpoint, loop
 from vae.training.objective import Objective
 from vae.training.recipe import Recipe, Training
 
-WIDTHS = Widths(32, 4)
+WIDTHS = Networks(32, 4)
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +303,7 @@ def test_the_compiled_encoder_computes_the_same_and_is_compiled_once(tmp_path, s
     folder, spec = tmp_path / "L3_DNN1_DNN1" / "seed0", Spec.parse("L3_DNN1_DNN1")
     images = torch.tensor(sample.train_images[:50])
     objective = Objective("bernoulli", 0.1, 1.0, "sum")
-    recipe = Recipe(Widths(8, 2), objective, Training("adam", 0.001, 10, 1, None))
+    recipe = Recipe(Networks(8, 2), objective, Training("adam", 0.001, 10, 1, None))
     trained = loop.train(spec, 0, images, recipe, torch.device("cpu"))
     checkpoint.save(folder, trained, {}, recipe, {"image_shape": [28, 28], "name": "sample", "sha256": ""})
     export(folder, trained.model.eval(), images.numpy(), {}, check=True)
@@ -327,7 +327,7 @@ def finished(model, pictures, tmp_path, monkeypatch):
     shutil.copytree(model[1], folder)
     row = {"rank": 1, "label": "L50_DNN1_CNN4", "seed": 0, "status": "ok", "collapsed": False}
     (tmp_path / "results/tables").mkdir()
-    losses = dict.fromkeys(["reconstruction", "kld", "elbo"], 1.0)
+    losses = dict.fromkeys(["reconstruction", "validation_reconstruction", "kld", "elbo"], 1.0)
     pd.DataFrame([row | losses]).to_csv(tmp_path / "results/tables/models.csv", index=False)
     np.save(tmp_path / "images.npy", pictures[:20])
     monkeypatch.chdir(tmp_path)

@@ -12,10 +12,10 @@ from vae.errors import UserError
 from vae.grid import Spec
 from vae.models import vae
 from vae.models.families import FAMILIES
+from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build
-from vae.models.widths import Widths
 
-WIDTHS = Widths(hidden_units=16, base_channels=2)
+WIDTHS = Networks(hidden_units=16, base_channels=2)
 
 
 def exported(folder, spec, shape=(28, 28), seed=0):

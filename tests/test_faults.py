@@ -189,7 +189,7 @@ def epochs(study, model=MODEL):
 
 def training(checkout, folder):
     """Arguments that train the four models of one job in a folder, for some seconds each, one after the other."""
-    change = {"training": {"epochs": 8, "images": None}, "dataset": {"path": str(checkout / "tests/mnist")}}
+    change = {"training": {"epochs": 8, "images": None}, "dataset": {"path": str(checkout / "vae/data/mnist_sample")}}
     return [*away(checkout, folder, change), "--", "results/jobs/DNN1_DNN1/train"]
 
 
@@ -347,9 +347,13 @@ def stages(colour, tmp_path):
 
 def tables(root):
     """Arguments that make the tables of a study anew."""
-    results = root / "results"
-    given = ["--config", root / "config.yaml", "--models", results / "models", "--baselines", results / "baselines"]
-    written = {"table": "new.csv", "architectures": "architectures.csv", "counts": "counts.csv"}
+    given = ["--config", root / "config.yaml", "--results", root / "results"]
+    written = {
+        "table": "new.csv",
+        "architectures": "architectures.csv",
+        "counts": "counts.csv",
+        "fidelity": "fidelity.csv",
+    }
     return given + [part for name, file in written.items() for part in (f"--{name}", root / file)]
 
 
@@ -390,7 +394,7 @@ def test_a_dataset_with_a_flipped_bit_is_refused_by_name(stages, capsys):
     [
         (r'"kld": ', '"kld": NaN, "before": ', "not valid JSON (holds NaN); delete it and run again"),
         (r'"kld": ', '"kld": -Infinity, "before": ', "not valid JSON (holds -Infinity); delete it and run again"),
-        ('"format": 2', '"format": 0', "of this package, in a format that version"),
+        ('"format": 3', '"format": 0', "of this package, in a format that version"),
         ('"provenance"', '"other"', "written by another version of this package"),
         ("}", "", "not valid JSON"),
     ],
@@ -428,10 +432,10 @@ def test_a_model_of_another_config_or_other_data_is_not_ranked_with_the_others(c
 
 
 def test_a_dataset_that_was_truncated_after_the_study_is_refused_and_the_results_stay(study, finished):
-    file = study / "tests/mnist/train-images-idx3-ubyte.gz"
+    file = study / "vae/data/mnist_sample/train-images-idx3-ubyte.gz"
     file.write_bytes(file.read_bytes()[:-100])
     last = snakemake(*one_model(study), cwd=study, ok=False).splitlines()[-1]
-    assert last.startswith("vae: ERROR: tests/mnist/train-images-idx3-ubyte.gz: truncated or not gzip")
+    assert last.startswith("vae: ERROR: vae/data/mnist_sample/train-images-idx3-ubyte.gz: truncated or not gzip")
     for path in (finished / "results").rglob("*.*"):
         assert (study / path.relative_to(finished)).read_bytes() == path.read_bytes()
 
@@ -453,7 +457,7 @@ def test_a_study_that_is_killed_again_and_again_ends_with_the_same_table(checkou
     """
     seed = random.randrange(10**6)
     draw, sent = random.Random(seed), []
-    half = {"grid": {"encoders": ["DNN1"]}, "dataset": {"path": str(checkout / "tests/mnist")}}
+    half = {"grid": {"encoders": ["DNN1"]}, "dataset": {"path": str(checkout / "vae/data/mnist_sample")}}
     arguments = [*away(checkout, tmp_path, half), "--keep-going", "--", "models", "results/tables/models.csv"]
     running, disturbed = start(tmp_path, *arguments), False
     with noting("seed", seed, "sent", sent):
@@ -483,9 +487,18 @@ def test_a_study_that_is_killed_again_and_again_ends_with_the_same_table(checkou
 def test_models_that_diverge_say_so_and_are_left_out_and_counted(checkout, tmp_path):
     """A step that is too long for a code of two dimensions, and not for one of four."""
     change = {
-        "training": {"optimizer": "sgd", "learning_rate": 7.0, "seeds": [0]},
+        "training": {
+            "optimizer": "sgd",
+            "learning_rate": 7.0,
+            "warmup": 0,
+            "schedule": "constant",
+            "gradient_clip": None,
+            "seeds": [0],
+        },
+        "objective": {"kl_warmup": 0},
+        "networks": {"initialisation": "torch"},
         "grid": {"encoders": ["DNN1"], "decoders": ["DNN1"]},
-        "dataset": {"path": str(checkout / "tests/mnist")},
+        "dataset": {"path": str(checkout / "vae/data/mnist_sample")},
     }
     targets = ["models", "results/leaderboard.html", "results/figures/kld_ranked.png", "results/tables/claims.csv"]
     snakemake(*away(checkout, tmp_path, change), "--", *targets, cwd=tmp_path)

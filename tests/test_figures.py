@@ -24,7 +24,7 @@ def study(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     rng = np.random.default_rng(0)
     networks = ["DNN1", "DNN4", "CNN1", "CNN2", "CNN4"]
-    specs = expand({"latent_sizes": [25, 50, 100, 200], "encoders": networks, "decoders": networks})
+    specs = expand({"grid": {"latent_sizes": [25, 50, 100, 200], "encoders": networks, "decoders": networks}})
     rows = []
     for i, spec in enumerate(specs):
         for seed in (0, 1):
@@ -39,6 +39,7 @@ def study(tmp_path_factory):
                     "seed": seed,
                     "status": status,
                     "reconstruction": None if i == 0 else 80 + i + rng.normal(),
+                    "validation_reconstruction": None if i == 0 else 80 + i + rng.normal(),
                     "kld": None if i == 0 else 10 ** rng.uniform(-8, 1.5),
                     "elbo": None if i == 0 else -100.0 - i,
                     "likelihood_bound": None if i == 0 else -95.0 - i + rng.normal(),

@@ -1,6 +1,7 @@
 """The jobs of a study: which there are, and which files each reads and writes."""
 
 import os
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -23,9 +24,10 @@ def jobs(results="results", **changes):
     return Jobs(complete(STUDY | changes, SCHEMA), results)
 
 
-def test_every_stage_reads_what_others_write():
+@pytest.mark.parametrize("tune", [{}, {"training.learning_rate": [0.001, 0.01]}])
+def test_every_stage_reads_what_others_write(tune):
     """Nothing else, but its code, of which its own module is a part; and no stage reads itself."""
-    study = jobs()
+    study = jobs(grid=STUDY["grid"] | {"tune": tune})
     for name, stage in STAGES.items():
         inputs = study.reads(name)
         code = inputs.pop("code")
@@ -33,8 +35,16 @@ def test_every_stage_reads_what_others_write():
         assert len(code) == len(closure(name))
         written = set(study.all_done(*MODEL_STAGES)) | {study.done(writer) for writer in MODEL_STAGES}
         for writer in {stage for stage in STAGES if STAGES[stage].of != "model"} - {name}:
-            written |= {path.format(encoder=encoder, figure="") for path in study.writes(writer).values()
-                        for encoder in ("DNN1", "CNN2")}  # fmt: skip
+            files = study.writes(writer).values()
+            if STAGES[writer].of == "pair" and stage.of in ("model", "pair"):
+                written |= set(files)  # of the same pair
+                continue
+            written |= {
+                path.format(encoder=encoder, decoder="DNN1", figure="")
+                for path in files
+                for encoder in ("DNN1", "CNN2")
+            }
+        assert ("tuning" in inputs) == (bool(tune) and "tune" in stage.reads)
         for paths in inputs.values():
             assert set([paths] if isinstance(paths, str) else paths) <= written, stage
 
@@ -108,3 +118,66 @@ def test_the_users_own_data_are_inputs(tmp_path):
     file = {"dataset": {"name": "mine", "path": str(tmp_path / "notes.txt")}}
     assert jobs(**file).dataset_files() == [str(tmp_path / "notes.txt")]
     assert jobs().dataset_files() == []
+
+
+SWEPT = STUDY["grid"] | {"sweep": {"objective.beta": [2]}}
+
+
+def test_a_job_writes_a_file_of_every_variant_too():
+    wanted = [
+        f"results/models/L{size}_{{encoder}}_{{decoder}}{suffix}/seed{seed}/metrics.json"
+        for size in (2, 4)
+        for suffix in ("", "_beta2")
+        for seed in (0, 1)
+    ]
+    assert jobs(grid=SWEPT).writes("train")["metrics"] == wanted
+    of_model = jobs(grid=SWEPT, jobs="model").writes("train")["metrics"]
+    assert of_model == [path.replace("L2", "L{latent_size}") for path in wanted[:4]]
+    assert jobs(grid=SWEPT).all_done("train") == jobs().all_done("train")
+
+
+def test_the_models_of_a_sweep_are_written_in_braces():
+    wildcards = SimpleNamespace(latent_size="4", encoder="DNN1", decoder="CNN2")
+    done = ["results/jobs/DNN1_CNN2/train"]
+    folders = jobs(grid=SWEPT).models(wildcards, done)
+    assert folders == "results/models/L{2,4}_DNN1_CNN2{,_beta2}/seed{0,1}"
+    of_bash = subprocess.run(["bash", "-c", f"echo {folders}"], capture_output=True, text=True, check=True).stdout
+    written = jobs(grid=SWEPT).writes("train")["metrics"]
+    paths = [path.format(encoder="DNN1", decoder="CNN2").removesuffix("/metrics.json") for path in written]
+    assert of_bash.split() == paths
+    two = STUDY["grid"] | {"sweep": {"objective.beta": [2], "training.learning_rate": [1e20]}}
+    names = jobs(grid=two, jobs="model").models(wildcards, done)
+    assert names == "results/models/L4_DNN1_CNN2{,_learning-rate1e+20,_beta2,_beta2_learning-rate1e+20}/seed{0,1}"
+
+
+def test_a_value_that_is_added_to_a_sweep_is_missing_of_jobs_that_are_done(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for paths in jobs().writes("train").values():
+        for path in [paths] if isinstance(paths, str) else paths:
+            path = tmp_path / path.format(encoder="DNN1", decoder="DNN1")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    assert jobs().lost(None) == []
+    (missing,) = jobs(grid=SWEPT).lost(None)
+    assert missing.startswith("results/models/L2_DNN1_DNN1_beta2/seed0/")
+
+
+def test_training_waits_for_tuning_where_there_is_any():
+    tuned = jobs(grid=STUDY["grid"] | {"tune": {"training.learning_rate": [0.001, 0.01]}})
+    for stage in ("train", "fidelity"):
+        assert "tuning" not in jobs().reads(stage)
+        assert tuned.reads(stage)["tuning"] == "results/tuning/{encoder}_{decoder}.json"
+    pairs = ("DNN1_DNN1", "CNN2_DNN1")
+    assert tuned.reads("tables")["tuning"] == [f"results/tuning/{pair}.json" for pair in pairs]
+    assert "tuning" not in jobs().reads("tables")
+    assert tuned.of_stage("logs", "tune", ".log") == "results/logs/tune/{encoder}_{decoder}.log"
+
+
+def test_the_tables_read_what_every_sentinel_of_the_budget_loses():
+    """Of some pairs alone; and of none where none is trained for longer."""
+    grid = {"latent_sizes": [2, 4], "encoders": ["DNN1", "DNN2", "DNN4"], "decoders": ["DNN1", "DNN2"]}
+    study = jobs(grid=grid)
+    assert study.reads("tables")["fidelity"] == [f"results/fidelity/{pair}.json" for pair in ("DNN1_DNN1", "DNN4_DNN2")]
+    assert study.sentinel(SimpleNamespace(encoder="DNN4", decoder="DNN2")) == "L4_DNN4_DNN2"
+    assert "fidelity" not in jobs(grid=grid, evaluation={"budget_fidelity": False}).reads("tables")
+    assert len(study.all_done("train")) == 6

@@ -57,12 +57,15 @@ def test_a_model_is_measured_as_it_is_exported(test_images, recipe):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_a_model_too_large_to_compute_with_has_diverged(images, test_images, recipe):
-    spec = Spec.parse("L4_DNN1_DNN1")
+def test_a_model_too_large_to_compute_with_has_diverged(images, divided, recipe):
+    spec, sets = Spec.parse("L4_DNN1_DNN1"), losses.Sets(divided)
     trained = loop.train(spec, 0, images[:500], recipe, CPU)
-    assert losses.measure(spec, 0, trained, test_images, recipe)["status"] == "ok"
+    metrics = losses.measure(spec, 0, trained, sets, recipe)
+    assert metrics["status"] == "ok"
+    assert losses.minimised(metrics, recipe.objective, 784, 4) == pytest.approx(-metrics["elbo"])  # beta is 1
     with torch.no_grad():
         trained.model.encoder.heads.bias.fill_(1e38)
-    metrics = losses.measure(spec, 0, trained, test_images, recipe)
+    metrics = losses.measure(spec, 0, trained, sets, recipe)
     assert metrics["status"] == "diverged"
     assert metrics["elbo"] is None
+    assert losses.minimised(metrics, recipe.objective, 784, 4) is None

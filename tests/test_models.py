@@ -6,10 +6,10 @@ from vae.errors import UserError
 from vae.grid import Network, Spec
 from vae.models.families import FAMILIES
 from vae.models.flops import flops
+from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build, check, parameters, to_planes
-from vae.models.widths import Widths
 
-WIDTHS = Widths(hidden_units=8, base_channels=2)
+WIDTHS = Networks(hidden_units=8, base_channels=2)
 SHAPES = [(28, 28), (3, 32, 32), (1, 28, 28), (17, 30), (4, 5, 9)]
 
 
@@ -73,7 +73,7 @@ def test_bytes_become_grey_levels():
 
 @pytest.mark.parametrize(
     ("label", "widths", "mega"),
-    [("L32_DNN1_DNN1", Widths(512, 32), 0.868352), ("L32_CNN1_DNN1", Widths(512, 32), 1.090112)],
+    [("L32_DNN1_DNN1", Networks(512, 32), 0.868352), ("L32_CNN1_DNN1", Networks(512, 32), 1.090112)],
 )
 def test_flops_of_known_encoders(label, widths, mega):
     """784·512 + 512·64 products; and 67 taps of 5 within 28 pixels at stride 2, squared, for 32 channels, + 6272·64."""

@@ -17,8 +17,8 @@ from export.graphs import export
 from vae.cli import main
 from vae.errors import UserError
 from vae.grid import Spec
+from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build
-from vae.models.widths import Widths
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("cmake") and shutil.which("c++")), reason="cmake or a C++ compiler is not installed"
@@ -47,7 +47,7 @@ def pictures(sample):
 def model(tmp_path_factory, pictures):
     """A model's folder, and its codes of all pictures."""
     folder = tmp_path_factory.mktemp("native")
-    return folder, exported(folder, build(Spec.parse("L5_CNN2_DNN1"), (28, 28), Widths(32, 4), 0), pictures)
+    return folder, exported(folder, build(Spec.parse("L5_CNN2_DNN1"), (28, 28), Networks(32, 4), 0), pictures)
 
 
 def near(codes, wanted):
@@ -66,7 +66,7 @@ def test_any_number_of_images_is_encoded(model, pictures, count):
 def test_any_shape_and_any_number_of_channels(tmp_path, shape, label, channels):
     """Channels that fill vectors and that do not; rows longer and shorter than those that are computed at once."""
     images = np.random.default_rng(0).integers(0, 256, (130, *shape), np.uint8)
-    wanted = exported(tmp_path, build(Spec.parse(f"L3_{label}_DNN1"), shape, Widths(20, channels), 0), images)
+    wanted = exported(tmp_path, build(Spec.parse(f"L3_{label}_DNN1"), shape, Networks(20, channels), 0), images)
     near(Encoder.load(tmp_path, "native").encode(images), wanted)
 
 
@@ -74,7 +74,7 @@ def test_any_shape_and_any_number_of_channels(tmp_path, shape, label, channels):
     "layer", [nn.Tanh(), nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(1, 1, 5, padding=2, bias=False)]
 )
 def test_layers_that_the_core_does_not_know_are_computed_too(tmp_path, pictures, layer):
-    built = build(Spec.parse("L3_CNN1_DNN1"), (28, 28), Widths(20, 6), 0)
+    built = build(Spec.parse("L3_CNN1_DNN1"), (28, 28), Networks(20, 6), 0)
     built.encoder.body.insert(0 if isinstance(layer, nn.Conv2d) else 1, layer)
     if isinstance(layer, nn.MaxPool2d):
         built.encoder.heads = nn.Linear(6 * 7 * 7, 6)
@@ -89,7 +89,7 @@ def test_what_comes_after_the_heads_is_not_left_out(model, pictures, tmp_path, c
             return change(*super().forward(images))
 
     shutil.copytree(model[0], tmp_path / "model")
-    changed, images = Changed(build(Spec.parse("L5_CNN2_DNN1"), (28, 28), Widths(32, 4), 0)), torch.tensor(pictures)
+    changed, images = Changed(build(Spec.parse("L5_CNN2_DNN1"), (28, 28), Networks(32, 4), 0)), torch.tensor(pictures)
     facts = {"side": "encoder", "image_shape": "28 28", "latent_size": "5"}
     script = graphs._script(changed.rearranged(images[:1]), images[:2], facts)
     (tmp_path / "model/encoder.ts").write_bytes(script)

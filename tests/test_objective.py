@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from vae.training.loop import terms
 from vae.training.objective import Objective, kld
 
 
@@ -34,11 +35,11 @@ def test_kld_against_torch_distributions():
 
 def test_mean_is_the_average_over_pixels_and_over_latent_dimensions(batch):
     logits, images = batch
-    divergence = kld(torch.ones(4, 3).double(), torch.ones(4, 3).double())
+    mean = log_variance = torch.ones(4, 3).double()
     objective = Objective("bernoulli", 0.1, 2.0, "mean")
-    nats = objective.reconstruction(logits, images)
-    wanted = (nats / 30).mean() + 2.0 * divergence.mean()
-    torch.testing.assert_close(objective.loss(nats.mean(), divergence.sum(1).mean(), 30, 3), wanted)
+    wanted = (objective.reconstruction(logits, images) / 30).mean() + 2.0 * kld(mean, log_variance).mean()
+    loss, *_ = terms(objective, (mean, log_variance, logits), images, objective.effective_beta(30, 3))
+    torch.testing.assert_close(loss, wanted)
 
 
 def test_mean_is_sum_at_the_effective_beta_up_to_scale(batch):
@@ -51,8 +52,8 @@ def test_mean_is_sum_at_the_effective_beta_up_to_scale(batch):
     assert summed.beta == 1.5 * 30 / 3
     for objective in (averaged, summed):
         leaves = [logits.clone().requires_grad_(), mean.clone().requires_grad_()]
-        nats = objective.reconstruction(leaves[0], images).mean()
-        loss = objective.loss(nats, kld(leaves[1], leaves[1]).sum(1).mean(), 30, 3)
+        beta = objective.effective_beta(pixels=30, latent_size=3)
+        loss, *_ = terms(objective, (leaves[1], leaves[1], leaves[0]), images, beta)
         gradients.append([loss, *torch.autograd.grad(loss, leaves)])
     for small, large in zip(*gradients, strict=True):
         torch.testing.assert_close(small * 30, large)

@@ -83,7 +83,7 @@ def test_files_of_another_format_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"metrics.json: written by another version of this package.*run again"):
         provenance.read(path)
     provenance.write(path, {"kld": 1.0}, Origin("train"))
-    path.write_text(path.read_text().replace('"format": 2', '"format": 0'))
+    path.write_text(path.read_text().replace('"format": 3', '"format": 0'))
     with pytest.raises(UserError, match=r"metrics.json: written by \d+\.\d+\.\d+ of this package"):
         provenance.read(path)
 

@@ -17,12 +17,12 @@ from vae.measures import quantisation
 from vae.measures.codes import probes
 from vae.measures.latents import Latents
 from vae.models.families import FAMILIES
+from vae.models.networks import Networks
 from vae.models.vae import build
-from vae.models.widths import Widths
 
 
 def exported(folder, images, spec="L8_CNN2_DNN1", status="ok"):
-    model = build(Spec.parse(spec), images.shape[1:], Widths(64, 8), 0).eval()
+    model = build(Spec.parse(spec), images.shape[1:], Networks(64, 8), 0).eval()
     folder.mkdir(exist_ok=True)
     export(folder, model, images, {"label": spec}, check=True)
     write_json(folder / "metrics.json", {"status": status})
@@ -60,7 +60,7 @@ def test_grey_levels_are_not_rounded_even_where_training_images_are_dark(tmp_pat
 
 
 def test_a_layer_that_takes_no_grey_levels_has_the_range_that_is_seen(tmp_path, sample):
-    images, model = np.array(sample.train_images[:200]), build(Spec.parse("L8_CNN2_DNN1"), (28, 28), Widths(64, 8), 0)
+    images, model = np.array(sample.train_images[:200]), build(Spec.parse("L8_CNN2_DNN1"), (28, 28), Networks(64, 8), 0)
     model.encoder.body.insert(0, torch.nn.Softsign())
     export(tmp_path, model.eval(), images, {}, check=True)
     write_json(tmp_path / "metrics.json", {"status": "ok"})
@@ -91,17 +91,17 @@ def test_the_cost_is_that_of_its_definition(tmp_path, sample):
     train, test = sample.train_images[:200], sample.test_images[:100]
     quantise.quantise(folder, train)
     exact, quantised = (Encoder.load(folder, runtime).encode(test) for runtime in ("onnx", "int8"))
-    scored, labels = np.arange(50), {"train_labels": sample.train_labels[:200], "labels": sample.test_labels[:100]}
+    scored, labels = np.arange(50), {"fit_labels": sample.train_labels[:200], "labels": sample.test_labels[:100]}
     latents = Latents(Encoder.load(folder).encode(train)[0], *exact, np.arange(200), scored, **labels)
-    train_mean, few = Encoder.load(folder, "int8").encode(train)[0], [part[scored] for part in quantised]
+    fit_mean, few = Encoder.load(folder, "int8").encode(train)[0], [part[scored] for part in quantised]
     accuracies = {"probe_accuracy": 0.5, "knn_accuracy": 0.25}
-    cost = quantisation.measure(latents, train_mean, *few, accuracies) | quantise.described(folder)
+    cost = quantisation.measure(latents, fit_mean, *few, accuracies) | quantise.described(folder)
     json.dumps(cost, allow_nan=False)
     for name, part, wanted in zip(("mean", "log_variance"), few, exact, strict=True):
         error = np.sqrt(((part - wanted[scored]) ** 2).mean())
         assert cost[f"{name}_rms_error"] == pytest.approx(error, rel=1e-5)
     assert cost["mean_spread"] == pytest.approx(np.sqrt(exact[0][scored].var(0).mean()), rel=1e-5)
-    wanted = probes.classes(train_mean, labels["train_labels"], few[0], labels["labels"][scored])
+    wanted = probes.classes(fit_mean, labels["fit_labels"], few[0], labels["labels"][scored])
     assert cost["probe_accuracy"] == {"float32": 0.5, "int8": wanted["probe_accuracy"]}
     assert cost["knn_accuracy"] == {"float32": 0.25, "int8": wanted["knn_accuracy"]}
     assert cost["bytes"]["int8"] == (folder / "encoder.int8.onnx").stat().st_size

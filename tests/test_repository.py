@@ -133,7 +133,7 @@ def test_the_example_of_an_own_family_in_the_readme_works(tmp_path):
 
     from export.graphs import export
     from vae.grid import Spec
-    from vae.models import widths
+    from vae.models import networks
     from vae.training import loop, objective, recipe
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -142,7 +142,7 @@ def test_the_example_of_an_own_family_in_the_readme_works(tmp_path):
     (name,) = set(families.FAMILIES) - {"DNN", "CNN"}
     label = f"L3_{name}2_{name}1"
     how = recipe.Recipe(
-        widths.Widths(8, 2),
+        networks.Networks(8, 2),
         objective.Objective("bernoulli", 0.1, 1.0, "sum"),
         recipe.Training("adam", 0.001, 10, 1, None),
     )

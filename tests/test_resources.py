@@ -13,7 +13,7 @@ from vae.config import complete
 from vae.grid import Network, Spec
 from vae.training.memory import needed
 from workflow.lib.jobs import MODEL_STAGES
-from workflow.lib.resources import BASE, Budget
+from workflow.lib.resources import BASE, START, Budget
 
 MNIST = (60000, 28, 28)
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -28,7 +28,7 @@ def budget(shape=MNIST, **changes):
 
 def test_memory_has_room_for_the_data_and_the_largest_model():
     usual = budget(grid={"latent_sizes": [2, 50]})
-    need = needed(Spec(50, Network("DNN", 4), Network("CNN", 2)), (28, 28), usual.recipe, 12000)
+    need = needed(Spec(50, Network("DNN", 4), Network("CNN", 2)), (28, 28), usual.recipes[0], 12000)
     data = 60000 * 28 * 28
     assert usual.memory("train", "DNN4", "CNN2", "cpu") >= BASE["cpu"] + (data + need) / 2**20
     wide = budget(networks={"hidden_units": 4096}).memory("train", "DNN4", "DNN4", "cpu")
@@ -45,7 +45,7 @@ def test_memory_has_room_for_the_data_and_the_largest_model():
 
 def test_time_grows_with_what_there_is_to_compute():
     usual = budget()
-    short, long = budget(training={"epochs": 400}), budget(training={"epochs": 800})
+    short, long = (budget(training={"images": 12000, "epochs": epochs}) for epochs in (400, 800))
     twice = [each.minutes("train", "CNN4", "CNN4", 4, "cpu") for each in (short, long)]
     assert twice[1] / twice[0] == pytest.approx(2, rel=0.1)
     assert budget(training={"images": None, "epochs": 400}).minutes("train", "CNN4", "CNN4", 4, "cpu") > 4 * twice[0]
@@ -89,3 +89,42 @@ def test_every_entry_of_a_profile_has_a_comment(name):
     for key in entries:
         (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{key}:"))
         assert lines[at - 1].startswith("# "), key
+
+
+def test_a_job_takes_the_time_of_all_its_variants_and_the_memory_of_the_widest():
+    usual, two = budget(), budget(grid={"sweep": {"objective.beta": [2]}})
+    three = budget(grid={"sweep": {"objective.beta": [2, 3]}})
+    for stage in MODEL_STAGES:
+        minutes = [each.minutes(stage, "CNN4", "CNN4", 400, "cpu") for each in (usual, two, three)]
+        assert minutes == [minutes[0], 2 * minutes[0], 3 * minutes[0]]
+        memory = [each.memory(stage, "CNN4", "CNN4", "cpu") for each in (usual, two, three)]
+        assert len(set(memory)) == 1
+    swept = budget(grid={"sweep": {"networks.hidden_units": [4096, 16]}})
+    wide, narrow = (budget(networks={"hidden_units": units}) for units in (4096, 16))
+    assert swept.memory("train", "DNN4", "DNN4", "cpu") == wide.memory("train", "DNN4", "DNN4", "cpu")
+    assert swept.memory("train", "DNN4", "DNN4", "cpu") > 1.1 * usual.memory("train", "DNN4", "DNN4", "cpu")
+    assert swept.minutes("train", "DNN4", "DNN4", 4, "cpu") == sum(
+        each.minutes("train", "DNN4", "DNN4", 4, "cpu") for each in (usual, wide, narrow)
+    )
+    short, long = budget(training={"epochs": 40}), budget(training={"epochs": 400})
+    longer = budget(training={"epochs": 40}, grid={"sweep": {"training.epochs": [400]}})
+    assert longer.minutes("train", "CNN4", "CNN4", 4, "cpu") == sum(
+        each.minutes("train", "CNN4", "CNN4", 4, "cpu") for each in (short, long)
+    )
+
+
+def test_tuning_takes_the_time_of_all_its_trials_and_a_sentinel_of_twice_the_budget():
+    usual = budget(training={"epochs": 400}, grid={"latent_sizes": [2]})
+    values = {"training.learning_rate": [0.001, 0.003, 0.01]}
+    tuned = budget(training={"epochs": 400}, grid={"latent_sizes": [2], "tune": values})
+    alone = usual.minutes("train", "CNN4", "CNN4", 1, "cpu") - START
+    assert tuned.minutes("tune", "CNN4", "CNN4", 7, "cpu") - START == pytest.approx(3 * alone, abs=3)
+    assert usual.minutes("fidelity", "CNN4", "CNN4", 7, "cpu") - START == pytest.approx(2 * alone, abs=2)
+    both = budget(training={"epochs": 400}, grid={"latent_sizes": [1, 2], "tune": values})
+    assert both.minutes("tune", "CNN4", "CNN4", 7, "cpu") - START == pytest.approx(6 * alone, abs=6)
+    # A sweep adds nothing to either.
+    swept = budget(
+        training={"epochs": 400}, grid={"latent_sizes": [2], "tune": values, "sweep": {"objective.beta": [2]}}
+    )
+    for stage in ("tune", "fidelity"):
+        assert swept.minutes(stage, "CNN4", "CNN4", 7, "cpu") == tuned.minutes(stage, "CNN4", "CNN4", 7, "cpu")

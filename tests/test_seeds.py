@@ -7,8 +7,8 @@ from export import runtime
 from export.graphs import export
 from vae import seeds
 from vae.grid import Spec
+from vae.models.networks import Networks
 from vae.models.vae import build
-from vae.models.widths import Widths
 
 
 def test_every_stream_of_every_model_and_of_the_study_has_a_number_of_its_own():
@@ -39,7 +39,7 @@ def test_fewer_are_the_first_of_more_and_all_are_there_once():
 
 def test_what_is_shown_is_no_part_of_what_is_measured(tmp_path, sample):
     """The samples of the gallery are not the first draws of the FID-style distance."""
-    model = build(Spec.parse("L4_DNN1_DNN1"), (28, 28), Widths(16, 2), 0).eval()
+    model = build(Spec.parse("L4_DNN1_DNN1"), (28, 28), Networks(16, 2), 0).eval()
     export(tmp_path, model, np.array(sample.test_images[:50]), {}, check=True)
     zeros = np.zeros((500, 4), np.float32)
     shown = runtime.examples(tmp_path, zeros, zeros, None, 3, 1)

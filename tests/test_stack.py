@@ -59,7 +59,7 @@ def test_a_model_in_company_is_the_model_alone_after_a_hundred_steps(
     recipe = replace(recipe, objective=replace(recipe.objective, reduction=reduction))
     images, device = images[:1000], torch.device(device)
     members = pair(f"{family}2_{family}2")
-    together = schedule.train_together(members, images, recipe, device)
+    together = schedule.train_together(members, images, {"": recipe}, device)
     for (spec, seed), stacked in zip(members, together, strict=True):
         alone = loop.train(spec, seed, images, recipe, device)
         assert distance(stacked.model, alone.model) < 1e-9
@@ -72,7 +72,7 @@ def test_binarised_images_are_drawn_for_each_model_as_for_it_alone(images, recip
     recipe, members, grey = replace(of(recipe, epochs=2), binarise=True), pair("DNN1_CNN1", seeds=(0, 7)), images[:300]
     before = grey.clone()
     for count in (1, len(members)):
-        together = schedule.train_together(members[:count], grey, recipe, CPU)
+        together = schedule.train_together(members[:count], grey, {"": recipe}, CPU)
         for (spec, seed), stacked in zip(members, together, strict=False):
             assert distance(stacked.model, loop.train(spec, seed, grey, recipe, CPU).model) < 1e-9
     assert torch.equal(grey, before)
@@ -80,7 +80,8 @@ def test_binarised_images_are_drawn_for_each_model_as_for_it_alone(images, recip
 
 def test_the_padding_of_a_smaller_latent_size_stays_zero(images, recipe):
     runs = [loop.Run(spec, 0, CPU) for spec, _ in pair("CNN1_DNN1", seeds=(0,))]
-    together = Stack(runs, images[:300], of(recipe, optimizer="adamw"))
+    together = Stack(runs, images[:300], {"": of(recipe, optimizer="adamw")})
+    together.set_done(0.5)
     heads, first = together.weights["encoder.heads.weight"][0], together.weights["decoder.0.weight"][0]
     before = first.detach().clone()
     noise = torch.zeros(2, 300, 8)
@@ -105,9 +106,9 @@ def test_a_model_that_diverges_leaves_the_others_alone(images, recipe, monkeypat
                 model.decoder[0].weight.fill_(1e38)
         return model
 
-    sound = schedule.train_together(members, images[:500], recipe, CPU)
+    sound = schedule.train_together(members, images[:500], {"": recipe}, CPU)
     monkeypatch.setattr(stack, "build", poisoned)
-    trained = schedule.train_together(members, images[:500], of(recipe, epochs=2), CPU)
+    trained = schedule.train_together(members, images[:500], {"": of(recipe, epochs=2)}, CPU)
     assert [model.status for model in trained] == ["ok", "diverged", "ok"]
     assert [len(model.history) for model in trained] == [2, 1, 2]
     assert all(value.isfinite().all() for value in trained[1].model.state_dict().values())
@@ -121,9 +122,9 @@ def gpu(monkeypatch):
     """A CPU that `train_all` takes for a GPU; returns the sizes of the stacks it trains, and lets tests change them."""
     sizes, original = [], schedule.train_together
 
-    def train_together(members, images, recipe, device, progress):
+    def train_together(members, images, recipes, device, progress):
         sizes.append(len(members))
-        return original(members, images, recipe, CPU, progress)
+        return original(members, images, recipes, CPU, progress)
 
     monkeypatch.setattr(schedule, "train_together", train_together)
     monkeypatch.setattr(schedule, "free_memory", lambda device: 2**40)
@@ -136,8 +137,8 @@ GPU = torch.device("cuda")
 def test_models_are_split_to_fit_the_memory_and_come_in_order(gpu, images, recipe):
     members = pair("DNN1_DNN1", seeds=(0, 1, 2))
     need = memory.needed(Spec.parse("L8_DNN1_DNN1"), (28, 28), recipe, 500)
-    whole = list(schedule.train_all(members, images[:500], recipe, GPU))
-    parts = list(schedule.train_all(members, images[:500], recipe, GPU, max_memory=4 * need + need // 2))
+    whole = list(schedule.train_all(members, images[:500], {"": recipe}, GPU))
+    parts = list(schedule.train_all(members, images[:500], {"": recipe}, GPU, max_memory=4 * need + need // 2))
     assert gpu == [6, 4, 2]
     for unsplit, split in zip(whole, parts, strict=True):
         assert distance(unsplit.model, split.model) < 1e-4
@@ -146,7 +147,7 @@ def test_models_are_split_to_fit_the_memory_and_come_in_order(gpu, images, recip
 
 def test_only_models_of_one_pair_are_stacked(gpu, images, recipe):
     members = pair("DNN1_DNN1", seeds=(0,)) + pair("CNN1_DNN1", seeds=(0,)) + pair("DNN1_DNN1", seeds=(1,))
-    trained = list(schedule.train_all(members, images[:500], recipe, GPU))
+    trained = list(schedule.train_all(members, images[:500], {"": recipe}, GPU))
     assert gpu == [2, 2, 2]
     assert [training.model.latent_size for training in trained] == [3, 8] * 3
 
@@ -161,7 +162,7 @@ def test_out_of_memory_halves_the_stack_and_is_said(gpu, images, recipe, monkeyp
         return train_together(members, *arguments)
 
     monkeypatch.setattr(schedule, "train_together", small)
-    trained = list(schedule.train_all(pair("DNN1_DNN1"), images[:500], recipe, GPU))
+    trained = list(schedule.train_all(pair("DNN1_DNN1"), images[:500], {"": recipe}, GPU))
     assert gpu == [-4, -2, 1, 1, 1, 1]
     assert [record.message for record in caplog.records if "memory" in record.message] == [
         "out of memory; retrying with 2 models at once",
@@ -172,7 +173,7 @@ def test_out_of_memory_halves_the_stack_and_is_said(gpu, images, recipe, monkeyp
 
 def test_a_model_too_large_for_the_memory_is_refused(images, recipe):
     with pytest.raises(UserError, match=r"L8_DNN1_DNN1: training takes about \d+ MiB and 0 MiB are free"):
-        list(schedule.train_all(pair("DNN1_DNN1"), images, recipe, CPU, max_memory=1000))
+        list(schedule.train_all(pair("DNN1_DNN1"), images, {"": recipe}, CPU, max_memory=1000))
 
 
 def test_what_a_model_needs_grows_with_what_it_holds(recipe):
@@ -191,7 +192,7 @@ def test_the_predicted_memory_is_about_what_a_gpu_takes(images, recipe):
     recipe = of(recipe, batch_size=500)
     members, device = pair("CNN2_CNN2", latent_sizes=(8,), seeds=range(8)), torch.device("cuda")
     torch.cuda.reset_peak_memory_stats()
-    schedule.train_together(members, images, recipe, device)
+    schedule.train_together(members, images, {"": recipe}, device)
     predicted = 8 * memory.needed(members[0][0], (28, 28), recipe, len(images))
     assert 0.3 * predicted < torch.cuda.max_memory_allocated() < 1.5 * predicted
 
@@ -215,15 +216,15 @@ def test_layers_that_see_the_whole_batch_or_code_are_trained_alone(gpu, images, 
 
     monkeypatch.setitem(families.FAMILIES, "BN", Normalised)
     monkeypatch.setitem(families.FAMILIES, "LN", OverCode)
-    assert schedule.stackable(pair("DNN1_CNN1"), images, recipe)
-    assert not schedule.stackable(pair("BN1_DNN1"), images, recipe)
-    assert not schedule.stackable(pair("DNN1_LN1"), images, recipe)
-    assert schedule.stackable(pair("DNN1_LN1", latent_sizes=(3,)), images, recipe)
+    assert schedule.stackable(pair("DNN1_CNN1"), images, {"": recipe})
+    assert not schedule.stackable(pair("BN1_DNN1"), images, {"": recipe})
+    assert not schedule.stackable(pair("DNN1_LN1"), images, {"": recipe})
+    assert schedule.stackable(pair("DNN1_LN1", latent_sizes=(3,)), images, {"": recipe})
     assert not gpu
 
 
 def test_a_cpu_trains_one_after_the_other(gpu, images, recipe):
-    trained = list(schedule.train_all(pair("DNN1_DNN1"), images[:500], recipe, CPU))
+    trained = list(schedule.train_all(pair("DNN1_DNN1"), images[:500], {"": recipe}, CPU))
     assert not gpu
     assert [model.together for model in trained] == [1] * 4
 
@@ -233,5 +234,5 @@ def test_lower_precision_is_another_result_near_the_first(images, recipe):
     full, mixed = (loop.train(spec, 0, images, of(recipe, precision=p), CPU) for p in ("fp32", "bf16"))
     assert distance(full.model, mixed.model) > 0
     assert mixed.history[-1]["reconstruction"] == pytest.approx(full.history[-1]["reconstruction"], rel=0.02)
-    (together,) = schedule.train_together([(spec, 0)], images, of(recipe, precision="bf16"), CPU)
+    (together,) = schedule.train_together([(spec, 0)], images, {"": of(recipe, precision="bf16")}, CPU)
     assert together.history[-1]["reconstruction"] == pytest.approx(mixed.history[-1]["reconstruction"], rel=0.01)

@@ -5,7 +5,7 @@ import pytest
 from conftest import study
 from PIL import Image
 
-from vae.analysis import table
+from vae.analysis import fidelity, table
 from vae.catalogue import FIGURES
 from vae.cli import main
 
@@ -40,8 +40,10 @@ def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure
     assert (rows["frechet_floor"] < rows["frechet_ceiling"]).all()
     assert rows[["encoder_parameters", "decoder_parameters"]].stack().between(38_000, 42_000).all()
     assert "With one seed there is no interval" in (tmp_path / "results/claims.html").read_text()
+    assert len(table.read(tmp_path / "results/tables/fidelity.csv", fidelity.COLUMNS).dropna()) == 2
     with np.load(tmp_path / "dataset.npz") as dataset:
-        assert np.unique(dataset["test_images"]).tolist() == [0, 255]
+        for part in ("test_images", "validation_images"):
+            assert np.unique(dataset[part]).tolist() == [0, 255]
         assert np.unique(dataset["train_images"]).size > 2
 
 
@@ -96,3 +98,7 @@ def test_a_study_in_which_every_model_diverges_goes_all_the_way(tmp_path):
         .all(axis=None)
     )
     assert "4 diverged" in (tmp_path / "results/leaderboard.html").read_text()
+    assert "is not known: each sentinel diverged." in (tmp_path / "results/claims.html").read_text()
+    budget = table.read(tmp_path / "results/tables/fidelity.csv", fidelity.COLUMNS)
+    assert budget["label"].tolist() == ["L2_CNN5_CNN5", "L2_DNN1_DNN1"]
+    assert budget[["loss", "loss_at_twice", "gain", "rank", "rank_at_twice"]].isna().all(axis=None)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vae.grid import Spec
-from vae.models.widths import Widths
+from vae.models.networks import Networks
 from vae.training import loop, schedule
 from vae.training.recipe import OPTIMIZERS
 from vae.training.state import Progress
@@ -46,7 +46,7 @@ def same(first, second):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_training_that_is_resumed_ends_at_the_same_bits(label, optimizer, images, recipe, tmp_path):
     """Also where weights, and with them the optimiser's moments, are in channels-last order."""
-    recipe = replace(of(recipe, optimizer=optimizer), networks=Widths(32, 16), binarise=optimizer == "adamw")
+    recipe = replace(of(recipe, optimizer=optimizer), networks=Networks(32, 16), binarise=optimizer == "adamw")
     spec, path = Spec.parse(label), tmp_path / "unfinished.safetensors"
     whole = loop.train(spec, 1, images[:250], recipe, CPU)
     with pytest.raises(Killed):
@@ -87,23 +87,23 @@ def test_what_is_of_another_training_or_damaged_is_not_gone_on_with(damage, imag
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_stack_that_is_resumed_ends_where_it_would_have(optimizer, images, recipe, tmp_path):
     recipe, members = of(recipe, optimizer=optimizer), [(Spec.parse(f"L{size}_CNN1_DNN1"), 0) for size in (2, 5)]
-    whole = schedule.train_together(members, images[:250], recipe, CPU)
+    whole = schedule.train_together(members, images[:250], {"": recipe}, CPU)
     paths = [tmp_path / str(spec) for spec, _ in members]
     kept = {member: Progress(path, {}) for member, path in zip(members, paths, strict=True)}
     last = {members[-1]: Fragile(paths[-1], {})}
     with pytest.raises(Killed):
-        schedule.train_together(members, images[:250], recipe, CPU, kept | last)
-    resumed = schedule.train_together(members, images[:250], recipe, CPU, kept)
+        schedule.train_together(members, images[:250], {"": recipe}, CPU, kept | last)
+    resumed = schedule.train_together(members, images[:250], {"": recipe}, CPU, kept)
     assert all(same(*pair) for pair in zip(whole, resumed, strict=True))
 
 
 def test_a_stack_whose_models_were_kept_at_different_epochs_starts_over(images, recipe, tmp_path):
     recipe, members = of(recipe), [(Spec.parse(f"L{size}_CNN1_DNN1"), 0) for size in (2, 5)]
-    whole = schedule.train_together(members, images[:250], recipe, CPU)
+    whole = schedule.train_together(members, images[:250], {"": recipe}, CPU)
     kept = {member: Progress(tmp_path / str(member[0]), {}) for member in members}
     for member, epochs in zip(members, (1, 2), strict=True):
         loop.train(*member, images[:250], of(recipe, epochs=epochs), CPU, kept[member])
-    again = schedule.train_together(members, images[:250], recipe, CPU, kept)
+    again = schedule.train_together(members, images[:250], {"": recipe}, CPU, kept)
     assert all(same(*pair) for pair in zip(whole, again, strict=True))
 
 
@@ -123,9 +123,9 @@ def test_out_of_memory_between_two_models_of_an_epoch_leaves_no_model_short(imag
     monkeypatch.setattr(schedule, "free_memory", lambda _: 10**9)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(
-        schedule, "train_together", lambda chosen, *arguments: original(chosen, images[:250], recipe, CPU, kept)
+        schedule, "train_together", lambda chosen, *arguments: original(chosen, images[:250], {"": recipe}, CPU, kept)
     )
-    trained = list(schedule.train_all(members, images[:250], recipe, gpu, None, kept))
+    trained = list(schedule.train_all(members, images[:250], {"": recipe}, gpu, None, kept))
     assert [len(model.history) for model in trained] == [4, 4]
 
 
@@ -139,7 +139,7 @@ def test_models_that_were_interrupted_at_different_epochs_are_trained_apart(imag
 
     def train_together(chosen, *arguments):
         stacks.append([spec.latent_size for spec, _ in chosen])
-        return original(chosen, images[:250], recipe, CPU, kept)
+        return original(chosen, images[:250], {"": recipe}, CPU, kept)
 
     def train(spec, seed, images, recipe, device, progress):
         return loop.train(spec, seed, images, recipe, CPU, progress)
@@ -148,7 +148,7 @@ def test_models_that_were_interrupted_at_different_epochs_are_trained_apart(imag
     monkeypatch.setattr(schedule, "train", train)
     monkeypatch.setattr(schedule, "free_memory", lambda _: 10**9)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    trained = list(schedule.train_all(members, images[:250], recipe, torch.device("cuda"), None, kept))
+    trained = list(schedule.train_all(members, images[:250], {"": recipe}, torch.device("cuda"), None, kept))
     assert stacks == [[3, 4], [5]]
     for member, model in zip(members, trained, strict=True):
         alone = loop.train(*member, images[:250], recipe, CPU)

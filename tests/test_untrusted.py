@@ -40,8 +40,8 @@ from vae.data import dataset, readers, source
 from vae.data.idx import parse_idx, read_idx
 from vae.errors import LONGEST, UserError
 from vae.grid import Network, Spec
+from vae.models.networks import Networks
 from vae.models.vae import build, check_grid
-from vae.models.widths import Widths
 from vae.training import checkpoint
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -284,7 +284,8 @@ def test_labels_may_be_any_integers(scratch):
 
 @pytest.mark.parametrize("path", ["a\0b", "a" * 5000, "\ud800", "/dev/null/x", "own\n.npz", "a\0.npz", ".npz", ""])
 def test_a_path_that_no_file_can_have_is_refused(path):
-    assert isinstance(outcome(source.load, {"name": "own", "path": path}), str)
+    given = {"name": "own", "path": path, "validation_images": None, "binarise": False}
+    assert isinstance(outcome(source.load, given), str)
 
 
 # configs
@@ -306,7 +307,7 @@ TREES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dict
 
 def valid(config):
     complete = complete_config(config, SCHEMA)
-    grid.expand(complete["grid"])
+    grid.expand(complete)
     return complete
 
 
@@ -349,6 +350,9 @@ def bomb():
 @example({"grid": {"latent_sizes": [10**9]}})
 @example({"networks": {"hidden_units": 10**12}})
 @example({"grid": {"encoders": ["DNN" + "9" * 5000]}})
+@example({"grid": {"sweep": {1: [2]}}})
+@example({"grid": {"sweep": {"objective.beta": ["x" * 10**5, None]}}})
+@example({"grid": {"tune": {"training.learning_rate": [10**400]}}})
 @example({"dataset": {"name": "mnist\n"}})
 @example({"dataset": {"name": {1: datetime.date(1, 1, 1)}}})
 def test_any_config_is_completed_or_explained(config):
@@ -363,6 +367,10 @@ def test_any_config_is_completed_or_explained(config):
         ({"networks": {"base_channels": 10**12}}, "networks.base_channels: 1000000000000 is greater than the maximum"),
         ({"grid": {"latent_sizes": [10**9]}}, r"grid.latent_sizes\[0\]: 1000000000 is greater than the maximum"),
         ({"evaluation": {"prior_samples": 10**12}}, "evaluation.prior_samples: .* is greater than the maximum"),
+        (
+            {"grid": {"sweep": {f"training.{key}": list(range(1, 200)) for key in ("epochs", "images", "batch_size")}}},
+            "grid.sweep: more than 10000 combinations of values",
+        ),
         ({"grid": {"encoders": ["DNN99999999999"]}}, "'DNN99999999999' is not a network"),
         ({"grid": {"encoders": ["DNN1٣"]}}, "is not a network"),
         ({"training": {"seeds": [10**5000]}}, "config: a whole number of more than 18 digits"),
@@ -491,7 +499,7 @@ def folder(tmp_path_factory):
     """A model's folder: exported, with its weights and where they come from."""
     folder = tmp_path_factory.mktemp("model") / LABEL / "seed0"
     folder.mkdir(parents=True)
-    model = build(Spec.parse(LABEL), IMAGES.shape[1:], Widths(4, 2), 0).eval()
+    model = build(Spec.parse(LABEL), IMAGES.shape[1:], Networks(4, 2), 0).eval()
     export(folder, model, IMAGES, {"label": LABEL}, check=True)
     safetensors.torch.save_file(model.state_dict(), folder / "weights.safetensors")
     networks = {"hidden_units": 4, "base_channels": 2, "encoder_parameters": None, "decoder_parameters": None}
@@ -627,7 +635,7 @@ def test_graphs_that_are_no_encoder_or_decoder_are_refused(folder, tmp_path):
         Encoder.load(folder / "decoder.onnx")
 
 
-LATENTS = {"mean": np.zeros((6, 3)), "log_variance": np.zeros((6, 3)), "train_mean": np.zeros((6, 3))}
+LATENTS = {"mean": np.zeros((6, 3)), "log_variance": np.zeros((6, 3)), "fit_mean": np.zeros((6, 3))}
 
 
 @pytest.mark.parametrize(
@@ -637,14 +645,14 @@ LATENTS = {"mean": np.zeros((6, 3)), "log_variance": np.zeros((6, 3)), "train_me
         (lambda raw: raw[:-50], "not a sound .npz"),
         (lambda raw: raw.replace(b"\xaa" * 8, b"\xab" * 8), "not a sound .npz .*Bad CRC-32"),
         (lambda raw: pickle.dumps(Evil()), "not a sound .npz"),
-        (lambda raw: raw.replace(b"train_indices", b"train_somethi"), "has no array 'train_indices'"),
+        (lambda raw: raw.replace(b"fit_indices", b"fit_somethi"), "has no array 'fit_indices'"),
     ],
 )
 def test_latents_that_are_damaged_are_named(tmp_path, capsys, spoil, message):
-    (tmp_path / "dataset.npz").write_bytes(npz())
+    (tmp_path / "dataset.npz").write_bytes(npz(validation_images=IMAGES, validation_labels=np.arange(6)))
     files.write_json(tmp_path / "dataset.json", {"name": "own", "source": "own", "binarised": False})
     latents = tmp_path / LABEL / "seed0/latents.npz"
-    files.write_npz(latents, **LATENTS, train_indices=np.full(6, -0x5555555555555556))
+    files.write_npz(latents, **LATENTS, fit_indices=np.full(6, -0x5555555555555556))
     raw = spoil(latents.read_bytes())
     latents.unlink() if raw is None else latents.write_bytes(raw)
     assert main(["quantise", "--dataset", "dataset.npz", str(latents.parent)]) == 2

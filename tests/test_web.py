@@ -12,8 +12,8 @@ from export.graphs import export
 from export.runtime import open_session, run
 from vae.files import write_json
 from vae.grid import Spec
+from vae.models.networks import Networks
 from vae.models.vae import build
-from vae.models.widths import Widths
 
 WEB = ROOT / "tests/web"
 
@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, sample):
     folder = tmp_path_factory.mktemp("web")
-    model = build(Spec.parse("L5_CNN2_CNN2"), (28, 28), Widths(32, 4), 0).eval()
+    model = build(Spec.parse("L5_CNN2_CNN2"), (28, 28), Networks(32, 4), 0).eval()
     export(folder, model, np.array(sample.test_images), {}, check=True)
     write_json(folder / "metrics.json", {"status": "ok"})
     quantise.quantise(folder, sample.train_images)

@@ -1,13 +1,16 @@
 """The workflow end to end, on a copy of the checkout so that files may be edited."""
 
 import gzip
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT, away, errors, overlay, snakemake
 
 from vae.catalogue import FIGURES, STAGES
@@ -148,7 +151,7 @@ def test_encoders_in_8_bits_are_made_where_they_are_asked_for(edited):
 
 def test_a_share_of_the_models_is_one_of_their_jobs(checkout, tmp_path):
     """In another folder, where nothing is done yet; what does not belong to a pair is in every share."""
-    study = away(checkout, tmp_path, {"dataset": {"path": str(checkout / "tests/mnist")}})
+    study = away(checkout, tmp_path, {"dataset": {"path": str(checkout / "vae/data/mnist_sample")}})
     jobs = planned(*study, "--batch", "models=1/2", "--", "models", cwd=tmp_path)
     assert jobs == dict.fromkeys(MODEL_STAGES, 2) | {"dataset": 1, "classifier": 1}
 
@@ -163,7 +166,7 @@ def test_one_job_per_model_gives_the_same_models_from_another_directory(checkout
     one_by_one = {
         "jobs": "model",
         "grid": {"encoders": ["CNN2"], "decoders": ["CNN1"]},
-        "dataset": {"path": str(checkout / "tests/mnist")},
+        "dataset": {"path": str(checkout / "vae/data/mnist_sample")},
     }
     (tmp_path / "vae").mkdir()  # a folder of the package's name must not be taken for it
     (tmp_path / "vae/__init__.py").write_text("raise RuntimeError('wrong package')")
@@ -184,12 +187,12 @@ def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, mo
     results, tables = Path("results"), tmp_path / "tables"
     table = ["--table", tables / "models.csv"]
     more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
-    models = ["--models", results / "models", "--baselines", results / "baselines"]
+    budget = ["--fidelity", tables / "fidelity.csv"]
     figures = [results / f"figures/{name}.png" for name in FIGURES if FIGURES[name].on_page]
     commands = [
-        ["tables", "--config", results / "config.yaml", *models, *table, *more],
-        ["claims", *table, tables / "claims.csv", tables / "effects.csv"],
-        ["page", *table, "--claims", tables / "claims.csv", tmp_path / "claims.html", *figures],
+        ["tables", "--config", results / "config.yaml", "--results", results, *table, *more, *budget],
+        ["claims", *table, *budget, tables / "claims.csv", tables / "effects.csv"],
+        ["page", *table, *budget, "--claims", tables / "claims.csv", tmp_path / "claims.html", *figures],
         ["leaderboard", "--dataset", results / "data/dataset.npz", *table, tmp_path / "leaderboard.html"],
     ]
     commands += [
@@ -200,7 +203,7 @@ def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, mo
     for command in commands:
         assert main([str(word) for word in command]) == 0
     files = [path for path in tmp_path.rglob("*.*") if path.is_file()]
-    assert len(files) == 5 + 2 + 2 * len(FIGURES)
+    assert len(files) == 6 + 2 + 2 * len(FIGURES)
     for file in files:
         assert file.read_bytes() == (results / file.relative_to(tmp_path)).read_bytes(), file
 
@@ -236,7 +239,7 @@ def test_a_wrong_config_is_refused_in_one_line_before_any_job(edited, tmp_path, 
 
 
 def test_a_corrupt_dataset_stops_the_study_with_one_line(checkout, tmp_path):
-    shutil.copytree(checkout / "tests/mnist", tmp_path / "mnist")
+    shutil.copytree(checkout / "vae/data/mnist_sample", tmp_path / "mnist")
     damaged = tmp_path / "mnist/train-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     printed = snakemake(*away(checkout, tmp_path, {"dataset": {"path": "mnist"}}), cwd=tmp_path, ok=False)
@@ -246,7 +249,7 @@ def test_a_corrupt_dataset_stops_the_study_with_one_line(checkout, tmp_path):
 
 
 def test_changed_data_is_another_study(checkout, tmp_path):
-    shutil.copytree(checkout / "tests/mnist", tmp_path / "mnist")
+    shutil.copytree(checkout / "vae/data/mnist_sample", tmp_path / "mnist")
     here = away(checkout, tmp_path, {"dataset": {"path": "mnist"}})
     snakemake(*here, "--", "results/data/dataset.npz", cwd=tmp_path)
     assert "Nothing to be done" in snakemake(*here, "--", "results/data/dataset.npz", cwd=tmp_path)
@@ -257,7 +260,7 @@ def test_changed_data_is_another_study(checkout, tmp_path):
 
 def test_a_results_folder_that_cannot_be_written_stops_the_study_with_one_line(checkout, tmp_path):
     (tmp_path / "results").write_text("a file where the folder should be")
-    sample = {"dataset": {"path": str(checkout / "tests/mnist")}}
+    sample = {"dataset": {"path": str(checkout / "vae/data/mnist_sample")}}
     printed = snakemake(*away(checkout, tmp_path, sample), cwd=tmp_path, ok=False)
     assert printed.splitlines()[-1] == "vae: ERROR: results: is not writable; check who owns it, and the disk"
 
@@ -274,7 +277,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_stops_the_study_with_a_line_that_names_the_file(checkout, small_disk):
-    sample = {"dataset": {"path": str(checkout / "tests/mnist")}}
+    sample = {"dataset": {"path": str(checkout / "vae/data/mnist_sample")}}
     lines = errors(snakemake(*away(checkout, small_disk, sample), cwd=small_disk, ok=False))
     assert lines
     assert all(re.fullmatch(r"vae: ERROR: results/\S+: No space left on device", line) for line in lines)
@@ -282,7 +285,7 @@ def test_a_full_disk_stops_the_study_with_a_line_that_names_the_file(checkout, s
 
 
 def test_a_disk_that_cannot_be_written_to_is_refused_before_any_job(checkout, small_disk):
-    sample = away(checkout, small_disk, {"dataset": {"path": str(checkout / "tests/mnist")}})
+    sample = away(checkout, small_disk, {"dataset": {"path": str(checkout / "vae/data/mnist_sample")}})
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     printed = snakemake(*sample, cwd=small_disk, ok=False)
     assert printed.splitlines()[-1].startswith("vae: ERROR: results: is not writable")
@@ -318,7 +321,78 @@ use rule * from {name} as {name}_*
         assert {stage: int(jobs[f"{name}_{stage}"]) for stage in ("dataset", "train", "tables", "figure")} == {
             "dataset": 1, "train": 25, "tables": 1, "figure": len(FIGURES),
         }  # fmt: skip
-        written = f"--done {name}/results/jobs/CNN1_CNN2/train {name}/results/models/L{{25,50,100,200}}_CNN1_CNN2/seed0"
+        written = f"--done {name}/results/jobs/CNN1_CNN2/train {name}/results/models/L{{25,50,200}}_CNN1_CNN2/seed0"
         assert written in printed
     for training in re.findall(r"python -m vae train .*", printed):
         assert ('"reduction": "sum"' in training) == ("--done elbo/" in training)
+
+
+def alone(checkout, **parts):
+    """The study of the tests for one pair, one latent size and one seed, from the checkout's data."""
+    pair = {"encoders": ["DNN1"], "decoders": ["DNN1"], "latent_sizes": [2]}
+    return {
+        "dataset": {"path": str(checkout / "vae/data/mnist_sample")},
+        "grid": pair | parts.pop("grid"),
+        "training": {"seeds": [0]},
+    } | parts
+
+
+def test_a_sweep_trains_every_model_in_every_variant_and_compares_architectures_by_the_configs_own(checkout, tmp_path):
+    sweep = {"objective.beta": [2], "training.learning_rate": [0.02]}
+    swept = away(
+        checkout, tmp_path, alone(checkout, grid={"sweep": sweep}, objective={"reduction": "mean", "beta": 1.0})
+    )
+    snakemake(*swept, cwd=tmp_path)
+    tables, models = tmp_path / "results/tables", tmp_path / "results/models"
+    rows = pd.read_csv(tables / "models.csv", keep_default_na=False).set_index("label")
+    config = yaml.safe_load((tmp_path / "results/config.yaml").read_text())
+    usual = config["training"]["learning_rate"]
+    wanted = {
+        "L2_DNN1_DNN1": ("", 1, usual),
+        "L2_DNN1_DNN1_learning-rate0.02": ("learning-rate0.02", 1, 0.02),
+        "L2_DNN1_DNN1_beta2": ("beta2", 2, usual),
+        "L2_DNN1_DNN1_beta2_learning-rate0.02": ("beta2_learning-rate0.02", 2, 0.02),
+    }
+    assert {path.name for path in models.iterdir()} == set(wanted) == set(rows.index)
+    assert len(rows) == len(wanted)
+    for label, (variant, beta, learning_rate) in wanted.items():
+        row = rows.loc[label]
+        assert (row["variant"], row["objective.beta"], row["training.learning_rate"]) == (variant, beta, learning_rate)
+        assert row["effective_beta"] == beta * 784 / 2
+        assert {path.name for path in (models / label / "seed0").iterdir()} == MODEL_FILES
+        trained = json.loads((models / label / "seed0/provenance.json").read_text())
+        assert trained["label"] == label
+        assert trained["config"]["objective"]["beta"] == beta
+        assert trained["config"]["training"]["learning_rate"] == learning_rate
+    assert rows["reconstruction"].nunique() == 4
+    # A linear VAE codes less at a larger weight of the KLD.
+    assert rows.loc["L2_DNN1_DNN1_beta2", "linear_kld"] <= rows.loc["L2_DNN1_DNN1", "linear_kld"]
+    assert pd.read_csv(tables / "architectures.csv")["label"].tolist() == ["L2_DNN1_DNN1"]
+    assert pd.read_csv(tables / "fidelity.csv")["label"].tolist() == ["L2_DNN1_DNN1"]
+    # The config's own variant is the model that it is without a sweep.
+    same = "L2_DNN1_DNN1/seed0/weights.safetensors"
+    assert (models / same).read_bytes() == (checkout / "results/models" / same).read_bytes()
+    assert "Nothing to be done" in snakemake(*swept, cwd=tmp_path)
+
+
+def test_a_tuned_study_trains_every_pair_by_the_value_that_was_chosen_for_it(checkout, tmp_path):
+    values = [0.0001, 0.003, 0.02]
+    change = alone(checkout, grid={"tune": {"training.learning_rate": values}, "latent_sizes": [2, 3]})
+    tuned = [*away(checkout, tmp_path, change), "--", "results/tables/models.csv"]
+    snakemake(*tuned, cwd=tmp_path)
+    choice = json.loads((tmp_path / "results/tuning/DNN1_DNN1.json").read_text())
+    assert choice["values"] == values
+    assert np.shape(choice["losses"]) == (3, 2)
+    assert choice["chosen"] in values
+    config = yaml.safe_load((tmp_path / "results/config.yaml").read_text())
+    assert config["training"]["learning_rate"] not in values
+    rows = pd.read_csv(tmp_path / "results/tables/models.csv")
+    assert set(rows["label"]) == {"L2_DNN1_DNN1", "L3_DNN1_DNN1"}
+    assert rows["training.learning_rate"].tolist() == [choice["chosen"]] * 2
+    assert rows["tuned_at_edge"].tolist() == [choice["at_edge"]] * 2
+    for label in rows["label"]:
+        trained = json.loads((tmp_path / "results/models" / label / "seed0/provenance.json").read_text())
+        assert trained["config"]["training"]["learning_rate"] == choice["chosen"]
+    budget = pd.read_csv(tmp_path / "results/tables/fidelity.csv")
+    assert budget["label"].tolist() == ["L3_DNN1_DNN1"]
+    assert "Nothing to be done" in snakemake(*tuned, cwd=tmp_path)

@@ -15,7 +15,7 @@ _HOMES = {
     "Spec": "vae.grid",
     "Dataset": "vae.data.dataset",
     "VAE": "vae.models.vae",
-    "Widths": "vae.models.widths",
+    "Networks": "vae.models.networks",
     "build": "vae.models.vae",
     "family": "vae.models.families",
     "Objective": "vae.training.objective",

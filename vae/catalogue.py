@@ -14,16 +14,16 @@ from vae.registry import Registry
 class Stage:
     """What a stage does, in a line; the stages whose files it reads; the files that it writes, by name.
 
-    One job writes one set of files `of` the study, an encoder or a figure, below `results/`, or of each of its models,
-    in their folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study leaves it
-    out until it is asked for.
+    One job writes one set of files `of` the study, an encoder, a pair or a figure, below `results/`, or of each of its
+    models, in their folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study
+    leaves it out until it is asked for.
     """
 
     name: str
     summary: str
     reads: tuple[str, ...]
     writes: dict[str, str]
-    of: Literal["study", "encoder", "figure", "model"] = "study"
+    of: Literal["study", "encoder", "pair", "figure", "model"] = "study"
     gpu: bool = False
     on_demand: bool = False
 
@@ -76,9 +76,17 @@ for stage in (
         {"classifier": "baselines/classifier.npz", "accuracy": "baselines/classifier.json"},
     ),
     Stage(
+        "tune",
+        "choose a value of the tuned key for a pair, by the validation images",
+        ("dataset",),
+        {"tuning": "tuning/{encoder}_{decoder}.json"},
+        of="pair",
+        gpu=True,
+    ),
+    Stage(
         "train",
         "train models; on a GPU those of one encoder and decoder together",
-        ("dataset",),
+        ("dataset", "tune"),
         {
             "weights": "weights.safetensors",
             "metrics": "metrics.json",
@@ -86,6 +94,14 @@ for stage in (
             "provenance": "provenance.json",
         },
         of="model",
+        gpu=True,
+    ),
+    Stage(
+        "fidelity",
+        "train a sentinel of the budget for twice as long",
+        ("dataset", "tune"),
+        {"fidelity": "fidelity/{encoder}_{decoder}.json"},
+        of="pair",
         gpu=True,
     ),
     Stage(
@@ -131,6 +147,8 @@ for stage in (
             "train",
             "export",
             "measure",
+            "tune",
+            "fidelity",
             "pixels",
             "untrained",
             "classifier",
@@ -139,6 +157,7 @@ for stage in (
             "models": "tables/models.csv",
             "architectures": "tables/architectures.csv",
             "counts": "tables/counts.csv",
+            "fidelity": "tables/fidelity.csv",
         },
     ),
     Stage(
@@ -217,16 +236,16 @@ for figure in (
     Figure(
         "reconstruction_ranked",
         "2 Losses",
-        "All models ranked by reconstruction, best first (circles and squares, lower axis), with the KLD of the same"
-        " model beside it (green crosses, upper axis, logarithmic). The dashed line is the loss of the constant"
-        " decoder,"
-        " which answers every image with the mean training image: about the best that a completely collapsed model can"
-        " do.",
+        "All models, ranked by reconstruction of the validation images, with the reconstruction of the test images"
+        " (circles and squares, lower axis) and the KLD of the same model (green crosses, upper axis, logarithmic). The"
+        " dashed line is the loss of the constant decoder, which answers every image with the mean training image:"
+        " about the best that a completely collapsed model can do.",
     ),
     Figure(
         "reconstruction_top_quartile",
         "2 Losses",
-        "The best quarter of the models by reconstruction (lower axis), with the KLD of the same model (green crosses,"
+        "The best quarter of the models by reconstruction of the validation images, with that of the test images (lower"
+        " axis) and the KLD of the same model (green crosses,"
         " upper axis, logarithmic). Crosses that move left as rank worsens mean that a model that codes more"
         " reconstructs better.",
     ),

@@ -8,6 +8,7 @@ from math import isfinite
 
 import jsonschema
 
+from vae import grid
 from vae.errors import UserError
 
 # What no study's config exceeds: its values, how deep they are nested, and whole numbers.
@@ -35,9 +36,26 @@ def complete(config: dict, schema: dict) -> dict:
     _check_extent(config)
     config = deepcopy(config)
     _fill(config, schema)
+    _check(config, schema)
+    _check_variants(config, schema)
+    return config
+
+
+def _check(config: dict, schema: dict) -> None:
     if error := jsonschema.exceptions.best_match(Validator(schema).iter_errors(config)):
         raise UserError(_explain(error))
-    return config
+
+
+def _check_variants(config: dict, schema: dict) -> None:
+    """Refuse a key that cannot be swept or tuned, and values that it cannot have."""
+    for where, read in (("sweep", grid.variants), ("tune", grid.tuned)):
+        try:
+            read(config)
+            for key, values in config["grid"][where].items():
+                for value in values:
+                    _check(grid.varied(config, {key: value}), schema)
+        except UserError as error:
+            raise UserError(f"grid.{where}: {error}") from None
 
 
 def _check_extent(config: dict) -> None:

@@ -15,7 +15,7 @@ from vae.errors import UserError
 from vae.files import read_json, sha256, write_json
 
 # Of the files of a results folder; it grows when files of before can no longer be read.
-FORMAT = 2
+FORMAT = 3
 PACKAGES = ("torch", "numpy", "scikit-learn", "onnxruntime")
 ROOT = Path(__file__).parent.parent
 # How a command is read and a file is written, and where a dataset is fetched from before its hash is verified, decides

@@ -20,6 +20,7 @@ OF_MODEL = (
     "prior_pixels",  # of these, binarised
     "gallery_codes",  # of the reconstructions that are shown
     "gallery_samples",  # codes from the prior, decoded to be shown
+    "validation_losses",  # of the codes that the losses of the validation set are measured on
 )
 OF_STUDY = (
     "test_pixels",  # of binarised test images
@@ -30,6 +31,10 @@ OF_STUDY = (
     "exported_codes",  # that exported decoders are checked on
     "bootstrap",  # of the intervals of claims
     "jitter",  # of points in figures
+    "validation",  # which training images are for validation
+    "validation_pixels",  # of binarised validation images
+    "tuning",  # the seed of the models that a hyperparameter is chosen by
+    "slack",  # of the codes that models of an architecture are compared on
 )
 SEEDS = 2**63  # from which on no number is a model's seed
 

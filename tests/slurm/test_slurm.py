@@ -52,7 +52,8 @@ def study(slurm, checkout, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "bin/nvidia-smi").chmod(0o755)
-    change = {"grid": {"encoders": ["DNN1"], "decoders": ["DNN1"]}, "dataset": {"path": str(checkout / "tests/mnist")}}
+    sample = {"path": str(checkout / "vae/data/mnist_sample")}
+    change = {"grid": {"encoders": ["DNN1"], "decoders": ["DNN1"]}, "dataset": sample}
     (tmp_path / "change.yaml").write_text(yaml.safe_dump(change))
     command = [
         sys.executable, "-m", "snakemake", "--profile", checkout / "workflow/profiles/slurm",
@@ -98,7 +99,7 @@ def test_a_study_on_slurm_ends_whole_whatever_happens_to_its_jobs(study, checkou
     again = next(job for group in jobs.values() for job in group if job["JobId"] == lost["JobId"])
     assert (again["JobState"], int(again["Restarts"])) == ("COMPLETED", 1), again
     # Jobs with a GPU, and no others, see one.
-    with_gpu = {job["JobId"] for job in jobs["train"]}
+    with_gpu = {job["JobId"] for rule, group in jobs.items() if STAGES[rule].gpu for job in group}
     ours = {job["JobId"] for group in jobs.values() for job in group}
     devices = [line.split() for line in (cluster.ROOT / "log/devices").read_text().splitlines()]
     assert {job for job, _ in devices} >= ours

@@ -21,7 +21,7 @@ class Study:
     @classmethod
     def read(cls, results: Path) -> "Study":
         """The study of a results folder; UserError where its tables are missing."""
-        rows = table.read(results / "tables/models.csv")
+        rows = table.base(table.read(results / "tables/models.csv"))
         name = results.resolve().parent.name if results.name == "results" else results.name
         return cls(name, read(results / "tables/claims.csv"), ranking.by_architecture(rows))
 

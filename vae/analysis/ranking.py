@@ -31,9 +31,10 @@ def is_collapsed(share: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
 
 
 def by_architecture(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per label, ranked by reconstruction: means over the seeds that did not diverge, and their extremes.
+    """One row per label, ranked by reconstruction of validation images: means over the seeds that did not diverge.
 
-    Adds `<loss>_low` and `<loss>_high`, `seeds` (how many count) and `diverged` (how many do not). `collapsed` is the
+    Losses are those of the test set, but for `validation_reconstruction`. Adds their extremes over the seeds,
+    `<loss>_low` and `<loss>_high`, `seeds` (how many count) and `diverged` (how many do not). `collapsed` is the
     share of these seeds that collapsed. Labels of which every seed diverged come last, with NaN for what is measured.
     """
     ok = rows[rows["status"] == "ok"]
@@ -44,14 +45,15 @@ def by_architecture(rows: pd.DataFrame) -> pd.DataFrame:
     labels["seeds"] = ok.groupby("label").size().reindex(labels.index, fill_value=0)
     labels["diverged"] = rows.groupby("label").size() - labels["seeds"]
     labels["collapsed"] = ok["collapsed"].astype(float).groupby(ok["label"]).mean()
-    labels = labels.sort_values("reconstruction", kind="stable").reset_index()
+    labels["validation_reconstruction"] = ok.groupby("label")["validation_reconstruction"].mean()
+    labels = labels.sort_values("validation_reconstruction", kind="stable").reset_index()
     labels.insert(0, "rank", labels.index + 1)
     return labels
 
 
 def top(labels: pd.DataFrame, fraction: float = QUARTILE) -> pd.DataFrame:
-    """The best `fraction` of ranked labels by reconstruction, as `best` counts them."""
-    return labels[best(labels["reconstruction"].to_numpy(float), fraction)]
+    """The best `fraction` of ranked labels by reconstruction of validation images, as `best` counts them."""
+    return labels[best(labels["validation_reconstruction"].to_numpy(float), fraction)]
 
 
 def counts(labels: pd.DataFrame, fraction: float = QUARTILE) -> pd.DataFrame:

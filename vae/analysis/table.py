@@ -1,51 +1,64 @@
 """The table: one row per model. Every figure, count and claim is computed from it."""
 
 from collections.abc import Collection
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vae import provenance
+from vae.analysis import certificate
 from vae.errors import UserError
-from vae.grid import Spec, folder
+from vae.grid import FIXED, SWEPT, Spec, expand, folder, tuned, variants, varied
 from vae.measures import linear_vae
 
 SIDES = ("encoder", "decoder")
+# Losses of the test set stand alone, those of others behind the name of the set.
+LOSSES, OTHERS = ("reconstruction", "kld", "elbo"), ("validation_", "train_")
 
 
-def gather(models: Path, baselines: Path, specs: list[Spec], seeds: list[int], evaluation: dict) -> pd.DataFrame:
-    """One row per model, ranked by reconstruction from best to worst; diverged models come last.
+def gather(results: Path, config: dict) -> pd.DataFrame:
+    """One row per model, ranked by reconstruction of the validation images from best to worst; diverged ones come last.
 
-    `baselines` is the folder of the stages `pixels`, `untrained` and `classifier`. `evaluation` has the thresholds
-    `collapsed_below` (nats of KLD per image) and `active_above` (variance of the posterior's mean over the images).
+    `results` is the folder of a study's results, and `config` its config.
     """
-    columns = Baselines(baselines, specs)
+    specs, seeds = expand(config), config["training"]["seeds"]
+    columns = Baselines(results / "baselines", specs)
     rows = pd.DataFrame(
-        [_row(folder(models, spec, seed), spec, seed, evaluation, columns) for spec in specs for seed in seeds]
+        [
+            _row(folder(results / "models", spec, seed), spec, seed, config["evaluation"], columns)
+            | _varied(spec, config)
+            | _tuned(spec, results, config)
+            for spec in specs
+            for seed in seeds
+        ]
     )
+    rows["slack"] = certificate.slack(rows, config)
     # Stable: ties keep the order of the grid.
-    rows = rows.iloc[np.lexsort((rows["reconstruction"].fillna(np.inf), rows["status"] != "ok"))].reset_index(drop=True)
+    scores = rows["validation_reconstruction"].fillna(np.inf)
+    rows = rows.iloc[np.lexsort((scores, rows["status"] != "ok"))].reset_index(drop=True)
     rows.insert(0, "rank", rows.index + 1)
     return rows
 
 
-def check(models: Path, specs: list[Spec], seeds: list[int], config: dict) -> None:
+def check(results: Path, config: dict) -> None:
     """Raise UserError where a model was trained by another config than the study's, or on other data than the others.
 
     A job that outlives its Snakemake may leave such a model, when the config is changed meanwhile.
     """
-    wanted = {"networks": config["networks"], "objective": config["objective"], "training": dict(config["training"])}
-    del wanted["training"]["seeds"]
-    data = None
-    for path in (folder(models, spec, seed) / "provenance.json" for spec in specs for seed in seeds):
+    data, variations = None, variants(config)
+    for spec, seed in product(expand(config), config["training"]["seeds"]):
+        path = folder(results / "models", spec, seed) / "provenance.json"
         training = provenance.read(path)
         data = data or training["dataset"]
+        wanted = varied(config, variations[spec.variant] | _choice(spec, results, config))
         differing = [
             f"{section}.{key}"
-            for section, values in wanted.items()
-            for key, value in values.items()
-            if training["config"][section].get(key) != value
+            for section in SWEPT
+            for key, value in wanted[section].items()
+            if f"{section}.{key}" not in FIXED and training["config"][section].get(key) != value
         ]
         if differing or training["dataset"] != data:
             what = (
@@ -54,6 +67,39 @@ def check(models: Path, specs: list[Spec], seeds: list[int], config: dict) -> No
                 else "on other data than the models before it"
             )
             raise UserError(f"{path}: trained {what}; delete it and run again")
+
+
+def _varied(spec: Spec, config: dict) -> dict:
+    """The name of a model's variant, and its value of every key that is swept; nothing where nothing is."""
+    if not config["grid"]["sweep"]:
+        return {}
+    here = varied(config, variants(config)[spec.variant])
+    return {"variant": spec.variant} | {key: _get(here, key) for key in config["grid"]["sweep"]}
+
+
+def _get(config: dict, key: str) -> object:
+    section, _, name = key.partition(".")
+    return config[section][name]
+
+
+def _choice(spec: Spec, results: Path, config: dict) -> dict:
+    """What was chosen for the pair of a model, as in `{"training.learning_rate": 0.003}`; empty if nothing is tuned."""
+    key = tuned(config)
+    return {key: _tuning(spec, results)["chosen"]} if key else {}
+
+
+def _tuned(spec: Spec, results: Path, config: dict) -> dict:
+    """What was chosen for the pair of a model, whether at the edge, and what the values beside it would have cost."""
+    if not (key := tuned(config)):
+        return {}
+    tuning = _tuning(spec, results)
+    return {key: tuning["chosen"]} | {
+        f"tuned_{name}": tuning[name] for name in ("at_edge", "cost_before", "cost_after")
+    }
+
+
+def _tuning(spec: Spec, results: Path) -> dict:
+    return provenance.read(results / f"tuning/{spec.pair}.json")
 
 
 class Baselines:
@@ -71,15 +117,21 @@ class Baselines:
         kinds = {
             "pixels": self.pixels["pixels"],
             "pca": self.pixels["pca"][size],
-            "untrained": self.untrained[str(spec.encoder)][size][str(seed)],
+            "untrained": _of_variant(self.untrained[str(spec.encoder)], spec)[size][str(seed)],
         }
-        theory = linear_vae.kld_per_dimension(np.array(self.pixels["spectrum"]), effective_beta, spec.latent_size)
+        spectrum = np.array(_of_variant(self.pixels["spectra"], spec))
+        theory = linear_vae.kld_per_dimension(spectrum, effective_beta, spec.latent_size)
         return {
             **{f"{name}_{kind}": measures[name] for name in self.pixels["pixels"] for kind, measures in kinds.items()},
             **{name: self.classifier.get(name) for name in ("frechet_floor", "frechet_ceiling", "classifier_accuracy")},
             "linear_kld": theory.sum(),
             "linear_active_units": int((theory > 0).sum()),
         }
+
+
+def _of_variant(measured: dict, spec: Spec) -> Any:
+    """What a baseline has measured for the variant of a model; for that of the config itself where it is the same."""
+    return measured.get(spec.variant, measured[""])
 
 
 def _row(path: Path, spec: Spec, seed: int, evaluation: dict, baselines: Baselines) -> dict:
@@ -114,7 +166,8 @@ def _measured(files: dict[str, dict], evaluation: dict, ok: bool) -> dict:
     """The measures of a model: its losses, all numbers of its codes, and the distance of its samples."""
     metrics = files["metrics"]
     return {
-        **{name: metrics[name] for name in ("reconstruction", "kld", "elbo", "reconstruction_per_pixel")},
+        **{f"{part}{name}": metrics[f"{part}{name}"] for part in ("", *OTHERS) for name in LOSSES},
+        "reconstruction_per_pixel": metrics["reconstruction_per_pixel"],
         **{name: files["likelihood"][name] for name in ("likelihood_bound", "likelihood_bound_error")},
         "collapsed": ok and metrics["kld"] < evaluation["collapsed_below"],
         "active_units": ok and sum(v > evaluation["active_above"] for v in metrics["mean_variance_per_dimension"]),
@@ -123,7 +176,12 @@ def _measured(files: dict[str, dict], evaluation: dict, ok: bool) -> dict:
     }
 
 
-def read(path: str | Path, needed: Collection[str] = ("label", "reconstruction", "kld", "status")) -> pd.DataFrame:
+def base(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the config itself, without what a sweep has beside them: those that architectures are compared by."""
+    return rows[rows["variant"].isna() | (rows["variant"] == "")] if "variant" in rows else rows
+
+
+def read(path: str | Path, needed: Collection[str] = ("label", "validation_reconstruction", "status")) -> pd.DataFrame:
     """Read a table back, that of models by default; UserError where it is missing or lacks a needed column."""
     try:
         rows = pd.read_csv(path)

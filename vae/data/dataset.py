@@ -1,11 +1,14 @@
 """The one dataset that a study reads: images and labels, checked.
 
-Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels, where there are any, are `int64 [N]`.
+Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels, where there are any, are `int64 [N]`. Models are trained on the
+training set; what is chosen is chosen on the validation set, which is drawn from the file of training images, and what
+is reported is measured on the test set.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +18,17 @@ from vae.seeds import draw, of_study
 
 IMAGES, LABELS = ("train_images", "test_images"), ("train_labels", "test_labels")
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+VALIDATION = ("validation_images", "validation_labels")
+# Where a config does not say how many images are for validation, one in so many is.
+ONE_IN = 12
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels of a training and a test set.
+    """Images and labels of a training, a validation and a test set; in what is read of a user the second is empty.
 
-    `train_images` and `test_images` are `uint8 [N, H, W]` or `[N, C, H, W]`; labels are `int64 [N]`, or None in both.
+    Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels are `int64 [N]`, or None in all. Where `binarised` is true,
+    validation and test images are black and white, and training images are still grey.
     """
 
     name: str
@@ -30,6 +37,8 @@ class Dataset:
     test_images: np.ndarray
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
+    validation_images: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+    validation_labels: np.ndarray | None = None
     binarised: bool = False
 
     @classmethod
@@ -45,8 +54,9 @@ class Dataset:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that exist, by the names in `PARTS`."""
-        return {part: array for part in PARTS if (array := getattr(self, part)) is not None}
+        """The arrays that exist, by the names in `PARTS` and `VALIDATION`."""
+        arrays = {part: getattr(self, part) for part in PARTS + VALIDATION}
+        return {part: array for part, array in arrays.items() if array is not None and len(array)}
 
     def seen_in_training(self, chosen: np.ndarray | None = None) -> np.ndarray:
         """Training images (of these indices) as models see them; where they are binarised, one draw of them."""
@@ -72,6 +82,32 @@ def binarise(images: np.ndarray, seed: int) -> np.ndarray:
     return (images > np.random.default_rng(seed).integers(255, size=images.shape, dtype=np.uint8)) * np.uint8(255)
 
 
+def split(dataset: Dataset, count: int | None) -> Dataset:
+    """The dataset with `count` of its training images, the same for every study, as its validation set.
+
+    If `count` is None, it is one image in `ONE_IN`. Raises UserError where no training image would be left.
+    """
+    total = len(dataset.train_images)
+    chosen = np.zeros(total, bool)
+    chosen[np.random.default_rng(of_study("validation")).permutation(total)[: validation_count(total, count)]] = True
+    parts: dict[str, Any] = {}
+    for name, array in (("images", dataset.train_images), ("labels", dataset.train_labels)):
+        if array is not None:
+            parts |= {f"train_{name}": array[~chosen], f"validation_{name}": array[chosen]}
+    return replace(dataset, **parts)
+
+
+def validation_count(total: int, count: int | None) -> int:
+    """How many of `total` training images are for validation; UserError where none would be left."""
+    if count is None:
+        count = max(1, total // ONE_IN)
+    if count >= total:
+        raise UserError(
+            f"dataset.validation_images: {count} are asked for, and {total} training images are there to draw them from"
+        )
+    return count
+
+
 def subset(images: np.ndarray, count: int | None) -> np.ndarray:
     """`count` of the images, in their order and the same for every model.
 
@@ -95,6 +131,7 @@ def save(dataset: Dataset, path: str | Path) -> None:
             "source": dataset.source,
             "image_shape": list(dataset.image_shape),
             "train_images": len(dataset.train_images),
+            "validation_images": len(dataset.validation_images),
             "test_images": len(dataset.test_images),
             "classes": None if labels is None else len(np.unique(labels)),
             "binarised": dataset.binarised,
@@ -106,7 +143,8 @@ def save(dataset: Dataset, path: str | Path) -> None:
 def load(path: str | Path) -> Dataset:
     """What `save` wrote; UserError where it is missing or unsound."""
     facts = read_json(Path(path).with_suffix(".json"))
-    return replace(read(path, facts["name"]), source=facts["source"], binarised=facts["binarised"])
+    arrays: dict[str, Any] = read_npz(path, VALIDATION[0], optional=VALIDATION[1:])
+    return replace(read(path, facts["name"]), **arrays, source=facts["source"], binarised=facts["binarised"])
 
 
 def read(path: str | Path, name: str = "own") -> Dataset:

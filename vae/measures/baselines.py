@@ -1,5 +1,7 @@
 """Baselines: the pixels, as many of their principal components, the untrained encoder, and sets of images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
@@ -10,50 +12,50 @@ from vae.measures import classifier, frechet
 from vae.measures.codes import probes
 from vae.measures.losses import BATCH
 from vae.models.families import Shape
+from vae.models.networks import Networks
 from vae.models.vae import Encoder, as_inputs, encoder, to_planes
-from vae.models.widths import Widths
 from vae.seeds import draw, of_model, of_study
 
 
 class ProbeImages:
-    """Images with labels: `fitted` many training images that probes are fitted on, `scored` many test images."""
+    """Images with labels: `fitted` many validation images that probes are fitted on, `scored` many test images."""
 
     def __init__(self, dataset: Dataset, fitted: int | None, scored: int | None):
-        train, test = draw(len(dataset.train_images), fitted), draw(len(dataset.test_images), scored)
-        self.train, self.test = dataset.seen_in_training(train), dataset.test_images[test]
-        self.train_labels = None if dataset.train_labels is None else dataset.train_labels[train]
+        fit, test = draw(len(dataset.validation_images), fitted), draw(len(dataset.test_images), scored)
+        self.fit, self.test = dataset.validation_images[fit], dataset.test_images[test]
+        self.fit_labels = None if dataset.validation_labels is None else dataset.validation_labels[fit]
         self.test_labels = None if dataset.test_labels is None else dataset.test_labels[test]
 
-    def measure(self, train: np.ndarray, test: np.ndarray) -> dict[str, float | None]:
+    def measure(self, fit: np.ndarray, test: np.ndarray) -> dict[str, float | None]:
         """The measures of `vae.measures.codes.probes` of codes `[N, latent]` of the two sets of images."""
-        return probes.classes(train, self.train_labels, test, self.test_labels)
+        return probes.classes(fit, self.fit_labels, test, self.test_labels)
 
 
 def pixels(images: ProbeImages, latent_sizes: list[int]) -> dict:
     """`pixels`: the measures of the raw images; `pca`: those of their principal components, by latent size."""
-    train, test = (side.reshape(len(side), -1) / np.float32(255) for side in (images.train, images.test))
-    pca = PCA(min(max(latent_sizes), *train.shape), random_state=of_study("pixel_components") % 2**32).fit(train)
-    codes = pca.transform(train), pca.transform(test)
+    fit, test = (side.reshape(len(side), -1) / np.float32(255) for side in (images.fit, images.test))
+    pca = PCA(min(max(latent_sizes), *fit.shape), random_state=of_study("pixel_components") % 2**32).fit(fit)
+    codes = pca.transform(fit), pca.transform(test)
     return {
-        "pixels": images.measure(train, test),
+        "pixels": images.measure(fit, test),
         "pca": {str(size): images.measure(*(code[:, :size] for code in codes)) for size in latent_sizes},
     }
 
 
 def untrained(
-    images: ProbeImages, network: Network, latent_sizes: list[int], seeds: list[int], widths: Widths
+    images: ProbeImages, network: Network, latent_sizes: Sequence[int], seeds: Sequence[int], widths: Networks
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """The measures of an encoder's means before it is trained, by latent size and seed."""
-    planes = to_planes(images.train.shape[1:])
+    planes = to_planes(images.fit.shape[1:])
 
     def measure(latent_size: int, seed: int) -> dict[str, float | None]:
         model = initial(network, latent_size, planes, widths, seed)
-        return images.measure(means(model, images.train), means(model, images.test))
+        return images.measure(means(model, images.fit), means(model, images.test))
 
     return {str(size): {str(seed): measure(size, seed) for seed in seeds} for size in latent_sizes}
 
 
-def initial(network: Network, latent_size: int, planes: Shape, widths: Widths, seed: int) -> Encoder:
+def initial(network: Network, latent_size: int, planes: Shape, widths: Networks, seed: int) -> Encoder:
     """The encoder that training starts from with this seed, whatever the decoder is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(of_model("weights", seed))
@@ -70,10 +72,10 @@ def means(model: Encoder, images: np.ndarray) -> np.ndarray:
 def samples(
     dataset: Dataset, model: classifier.Classifier, of_test_images: frechet.Moments, count: int
 ) -> dict[str, float]:
-    """The distances to the test images of as many training images as models draw samples, and of the mean image."""
-    train = dataset.seen_in_training()
+    """The distances to the test images of validation images, as many as models draw samples, and of the mean image."""
+    validation = dataset.validation_images
     mean_image = np.rint(dataset.train_images.mean(0, keepdims=True)).astype(np.uint8)
-    baselines = {"frechet_floor": train[draw(len(train), count)], "frechet_ceiling": mean_image.repeat(2, 0)}
+    baselines = {"frechet_floor": validation[draw(len(validation), count)], "frechet_ceiling": mean_image.repeat(2, 0)}
     return {
         name: frechet.distance(frechet.moments(classifier.features(model, images)), of_test_images)
         for name, images in baselines.items()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vae.measures.losses import BATCH
 from vae.models.families import FAMILIES
+from vae.models.networks import Networks
 from vae.models.vae import as_inputs, to_planes
-from vae.models.widths import Widths
 from vae.seeds import of_study
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.labels = labels
         planes, family = to_planes(image_shape), FAMILIES["CNN"]
-        body, size = family.encoder(min(2, family.deepest(planes)), planes, Widths(FEATURES, CHANNELS))
+        body, size = family.encoder(min(2, family.deepest(planes)), planes, Networks(FEATURES, CHANNELS))
         self.features = nn.Sequential(body, nn.Linear(size, FEATURES), nn.LeakyReLU())
         self.classes = nn.Linear(FEATURES, len(labels))
 

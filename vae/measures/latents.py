@@ -11,27 +11,27 @@ from vae.files import read_npz
 
 @dataclass(frozen=True)
 class Latents:
-    """Codes of training images, to fit on, and of test images, to score on.
+    """Codes of validation images, to fit on, and of test images, to score on.
 
-    `train_mean` `[M, latent]` are posterior means of the training images `train_indices` `[M]`, `mean` and
-    `log_variance` `[N, latent]` posteriors of the test images; labels are `[M]` and `[N]`, or None in both. `scored`
-    are indices of the test images that measures take which compare images with each other. `seed` is the model's.
+    `fit_mean` `[M, latent]` are posterior means of the validation images `fit_indices` `[M]`, `mean` and `log_variance`
+    `[N, latent]` posteriors of the test images; labels are `[M]` and `[N]`, or None in both. `scored` are indices of
+    the test images that measures take which compare images with each other. `seed` is the model's.
     """
 
-    train_mean: np.ndarray
+    fit_mean: np.ndarray
     mean: np.ndarray
     log_variance: np.ndarray
-    train_indices: np.ndarray
+    fit_indices: np.ndarray
     scored: np.ndarray
-    train_labels: np.ndarray | None = None
+    fit_labels: np.ndarray | None = None
     labels: np.ndarray | None = None
     seed: int = 0
 
 
 def read(path: Path, dataset: Dataset, scored: np.ndarray, seed: int) -> Latents:
     """The latents.npz of a model of this dataset and seed; UserError where it is missing or unsound."""
-    arrays = read_npz(path, "mean", "log_variance", "train_mean", "train_indices")
+    arrays = read_npz(path, "mean", "log_variance", "fit_mean", "fit_indices")
     labels = {}
-    if dataset.train_labels is not None:
-        labels = {"train_labels": dataset.train_labels[arrays["train_indices"]], "labels": dataset.test_labels}
+    if dataset.validation_labels is not None:
+        labels = {"fit_labels": dataset.validation_labels[arrays["fit_indices"]], "labels": dataset.test_labels}
     return Latents(**arrays, **labels, scored=scored, seed=seed)

@@ -2,10 +2,12 @@
 
 from math import isfinite, prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vae import seeds
+from vae.data.dataset import Dataset
 from vae.grid import Spec
 from vae.models.flops import flops
 from vae.models.vae import VAE, as_inputs, parameters
@@ -14,17 +16,36 @@ from vae.training.objective import Objective, kld
 from vae.training.recipe import Recipe
 
 BATCH = 1000
+# Training images on which models of an architecture are compared, all with the same noise.
+COMPARED = 2000
 
 
-def measure(spec: Spec, seed: int, trained: Trained, images: Tensor, recipe: Recipe) -> dict:
-    """All that metrics.json says of a trained model but its label: `evaluate`, its size, its status.
+class Sets:
+    """The images that losses are measured on: test, validation, and some training images, `uint8 [N, ...]`."""
 
-    A model whose weights are finite and too large to compute losses with has diverged too.
+    def __init__(self, dataset: Dataset, trained_on: int | None = None):
+        # The first that are drawn: they are among those that every model was trained on, `trained_on` at the least.
+        compared = np.sort(seeds.draw(len(dataset.train_images), min(COMPARED, trained_on or COMPARED)))
+        self.test, self.validation = map(torch.from_numpy, (dataset.test_images, dataset.validation_images))
+        self.compared = torch.from_numpy(dataset.seen_in_training(compared))
+
+
+def measure(spec: Spec, seed: int, trained: Trained, sets: Sets, recipe: Recipe) -> dict:
+    """All that metrics.json says of a trained model but its label: `evaluate` on each set, its size, its status.
+
+    Losses are of the test set; those of the others have `validation_` or `train_` before their names. A model whose
+    weights are finite and too large to compute losses with has diverged too.
     """
-    losses = evaluate(trained.model, images, recipe.objective, seeds.of_model("losses", seed))
+    images, objective = sets.test, recipe.objective
+    losses = evaluate(trained.model, images, objective, seeds.of_model("losses", seed))
+    others = {
+        "validation": evaluate(trained.model, sets.validation, objective, seeds.of_model("validation_losses", seed)),
+        "train": evaluate(trained.model, sets.compared, objective, seeds.of_study("slack")),
+    }
+    finite = all(part["elbo"] is not None for part in (losses, *others.values()))
     model, device = trained.model, next(trained.model.parameters()).device
     return {
-        "status": "diverged" if losses["elbo"] is None else trained.status,
+        "status": trained.status if finite else "diverged",
         "epochs": len(trained.history),
         "encoder_parameters": parameters(model.encoder),
         "decoder_parameters": parameters(model.decoder),
@@ -32,7 +53,18 @@ def measure(spec: Spec, seed: int, trained: Trained, images: Tensor, recipe: Rec
         "decoder_flops": flops(model.decoder, torch.zeros(1, spec.latent_size, device=device)),
         "effective_beta": recipe.objective.effective_beta(prod(images.shape[1:]), spec.latent_size),
         **losses,
+        **{f"{part}_{name}": others[part][name] for part in others for name in ("reconstruction", "kld", "elbo")},
     }
+
+
+def minimised(losses: dict, objective: Objective, pixels: int, latent_size: int) -> float | None:
+    """What was minimised, in nats per image, of what `evaluate` returns; None where it is not finite.
+
+    It is reconstruction + effective beta · KLD.
+    """
+    if losses["elbo"] is None:
+        return None
+    return losses["reconstruction"] + objective.effective_beta(pixels, latent_size) * losses["kld"]
 
 
 @torch.inference_mode()

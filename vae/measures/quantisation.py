@@ -6,19 +6,17 @@ from vae.measures.codes import probes
 from vae.measures.latents import Latents
 
 
-def measure(
-    exact: Latents, train_mean: np.ndarray, mean: np.ndarray, log_variance: np.ndarray, accuracies: dict
-) -> dict:
+def measure(exact: Latents, fit_mean: np.ndarray, mean: np.ndarray, log_variance: np.ndarray, accuracies: dict) -> dict:
     """Root mean squared errors over images and dimensions, and accuracies of probes fitted and scored on the codes.
 
     `exact` are the codes of the encoder as it was trained, `accuracies` what `vae.measures.codes.probes` says of them.
-    The others are those of the quantised encoder: `train_mean` of the same training images, `mean` and `log_variance`
+    The others are those of the quantised encoder: `fit_mean` of the same validation images, `mean` and `log_variance`
     of the scored test images. The error of the means is in the prior's standard deviations, and `mean_spread` is by how
     much they vary in that unit. An error that is not finite is None.
     """
     exact_mean, exact_log_variance = exact.mean[exact.scored], exact.log_variance[exact.scored]
     labels = None if exact.labels is None else exact.labels[exact.scored]
-    quantised = probes.classes(train_mean, exact.train_labels, mean, labels)
+    quantised = probes.classes(fit_mean, exact.fit_labels, mean, labels)
     return {
         "mean_rms_error": _rms(mean - exact_mean),
         "mean_spread": _rms(exact_mean - exact_mean.mean(0)),

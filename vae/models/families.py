@@ -24,7 +24,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from vae.models.convolution import UpConv2d
-from vae.models.widths import Widths
+from vae.models.networks import Networks
 from vae.registry import Registry
 
 Shape = tuple[int, int, int]  # (C, H, W)
@@ -38,11 +38,11 @@ class Family(Protocol):
         """The greatest depth that works on images of this shape."""
 
     @staticmethod
-    def encoder(depth: int, planes: Shape, widths: Widths) -> tuple[nn.Module, int]:
+    def encoder(depth: int, planes: Shape, widths: Networks) -> tuple[nn.Module, int]:
         """A module from `[B, C, H, W]` to `[B, F]`, and F; the heads come after it."""
 
     @staticmethod
-    def decoder(depth: int, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+    def decoder(depth: int, latent_size: int, planes: Shape, widths: Networks) -> nn.Module:
         """A module from `[B, latent_size]` to logits `[B, C, H, W]`."""
 
 
@@ -67,16 +67,16 @@ class Dense:
         return 16
 
     @staticmethod
-    def encoder(depth: int, planes: Shape, widths: Widths) -> tuple[nn.Module, int]:
+    def encoder(depth: int, planes: Shape, widths: Networks) -> tuple[nn.Module, int]:
         return nn.Sequential(nn.Flatten(), *_dense(depth, prod(planes), widths)), widths.hidden_units
 
     @staticmethod
-    def decoder(depth: int, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+    def decoder(depth: int, latent_size: int, planes: Shape, widths: Networks) -> nn.Module:
         layers = _dense(depth, latent_size, widths)
         return nn.Sequential(*layers, nn.Linear(widths.hidden_units, prod(planes)), Planes(planes))
 
 
-def _dense(depth: int, inputs: int, widths: Widths) -> list[nn.Module]:
+def _dense(depth: int, inputs: int, widths: Networks) -> list[nn.Module]:
     sizes = [inputs] + [widths.hidden_units] * depth
     return [module for i in range(depth) for module in (nn.Linear(sizes[i], sizes[i + 1]), nn.LeakyReLU(inplace=True))]
 
@@ -91,7 +91,7 @@ class Convolutional:
         return ceil(log2(min(height, width)))
 
     @staticmethod
-    def encoder(depth: int, planes: Shape, widths: Widths) -> tuple[nn.Module, int]:
+    def encoder(depth: int, planes: Shape, widths: Networks) -> tuple[nn.Module, int]:
         sizes = _feature_maps(depth, planes, widths)
         layers: list[nn.Module] = []
         for (channels, *_), (wider, *_) in pairwise(sizes):
@@ -99,7 +99,7 @@ class Convolutional:
         return nn.Sequential(*layers, nn.Flatten()), prod(sizes[-1])
 
     @staticmethod
-    def decoder(depth: int, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+    def decoder(depth: int, latent_size: int, planes: Shape, widths: Networks) -> nn.Module:
         sizes = _feature_maps(depth, planes, widths)[::-1]
         layers: list[nn.Module] = [nn.Linear(latent_size, prod(sizes[0])), nn.LeakyReLU(inplace=True), Planes(sizes[0])]
         for (channels, *_), (fewer, height, width) in pairwise(sizes):
@@ -123,7 +123,7 @@ class Planes(nn.Module):
         return rows.reshape(-1, *self.planes)
 
 
-def _feature_maps(depth: int, planes: Shape, widths: Widths) -> list[Shape]:
+def _feature_maps(depth: int, planes: Shape, widths: Networks) -> list[Shape]:
     """Shapes from the image to the smallest feature map."""
     sizes = [planes]
     for i in range(depth):

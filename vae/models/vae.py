@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from vae.errors import UserError
-from vae.grid import Network, Spec, expand
+from vae.grid import Network, Spec, expand, variants, varied
 from vae.models.families import FAMILIES, Shape
-from vae.models.widths import Widths, sized
+from vae.models.initialisation import HEADS, LOGITS, initialise
+from vae.models.networks import Networks, sized
 
 
 class Encoder(nn.Module):
@@ -23,23 +24,27 @@ class Encoder(nn.Module):
         return mean, log_variance
 
 
-def encoder(network: Network, latent_size: int, planes: Shape, widths: Widths) -> Encoder:
+def encoder(network: Network, latent_size: int, planes: Shape, widths: Networks) -> Encoder:
     """An encoder for images `(C, H, W)`; UserError where it cannot have the parameters that are asked for."""
 
-    def make(widths: Widths) -> Encoder:
+    def make(widths: Networks) -> Encoder:
         body, features = FAMILIES[network.family].encoder(network.depth, planes, widths)
         return Encoder(body, features, latent_size)
 
-    return sized(make, widths, widths.encoder_parameters, f"{network} at latent size {latent_size}")
+    built = sized(make, widths, widths.encoder_parameters, f"{network} at latent size {latent_size}")
+    initialise(built, widths.initialisation, HEADS)
+    return built
 
 
-def decoder(network: Network, latent_size: int, planes: Shape, widths: Widths) -> nn.Module:
+def decoder(network: Network, latent_size: int, planes: Shape, widths: Networks) -> nn.Module:
     """A decoder for images `(C, H, W)`; UserError where it cannot have the parameters that are asked for."""
 
-    def make(widths: Widths) -> nn.Module:
+    def make(widths: Networks) -> nn.Module:
         return FAMILIES[network.family].decoder(network.depth, latent_size, planes, widths)
 
-    return sized(make, widths, widths.decoder_parameters, f"{network} at latent size {latent_size}")
+    built = sized(make, widths, widths.decoder_parameters, f"{network} at latent size {latent_size}")
+    initialise(built, widths.initialisation, LOGITS)
+    return built
 
 
 class VAE(nn.Module):
@@ -50,7 +55,7 @@ class VAE(nn.Module):
     `[B, latent_size]`, to mean, log-variance and the logits of one sampled code.
     """
 
-    def __init__(self, spec: Spec, image_shape: tuple[int, ...], widths: Widths):
+    def __init__(self, spec: Spec, image_shape: tuple[int, ...], widths: Networks):
         super().__init__()
         check(spec.encoder, image_shape)
         check(spec.decoder, image_shape)
@@ -74,8 +79,8 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def build(spec: Spec, image_shape: tuple[int, ...], widths: Widths, seed: int) -> VAE:
-    """A model with PyTorch's default initial weights, drawn from `seed` alone; the CPU's generator is left as it was.
+def build(spec: Spec, image_shape: tuple[int, ...], widths: Networks, seed: int) -> VAE:
+    """A model with initial weights drawn from `seed` alone; the CPU's generator is left as it was.
 
     Raises UserError where the family is unknown or too deep for the images.
     """
@@ -112,10 +117,11 @@ def as_inputs(images: Tensor) -> Tensor:
 
 def check_grid(config: dict, image_shape: tuple[int, ...]) -> None:
     """Raise UserError unless every network of the grid can be built for images of this shape, as large as asked for."""
-    specs = expand(config["grid"])
-    planes, widths = to_planes(image_shape), Widths(**config["networks"])
+    planes, variations = to_planes(image_shape), variants(config)
+    networks = {name: Networks(**varied(config, values)["networks"]) for name, values in variations.items()}
     for side, build in (("encoder", encoder), ("decoder", decoder)):
-        for network, latent_size in dict.fromkeys((getattr(spec, side), spec.latent_size) for spec in specs):
+        each = ((getattr(spec, side), spec.latent_size, networks[spec.variant]) for spec in expand(config))
+        for network, latent_size, widths in dict.fromkeys(each):
             try:
                 check(network, image_shape)
                 with torch.device("meta"):

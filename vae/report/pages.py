@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from vae.analysis import certificate
 from vae.analysis.claims.verdicts import main_rows
 from vae.analysis.comparison import Study
+from vae.analysis.fidelity import Fidelity
 from vae.catalogue import FIGURES
 
 VERDICTS = ("supported", "contradicted", "undecided")
@@ -61,11 +63,11 @@ COLUMNS = {
 OF_CLASSES = ("probe_accuracy", "knn_accuracy", "silhouette", "frechet_distance")
 
 
-def claims(table: pd.DataFrame, rows: pd.DataFrame, figures: list[Path]) -> str:
+def claims(table: pd.DataFrame, rows: pd.DataFrame, budget: pd.DataFrame, figures: list[Path]) -> str:
     """The claims: verdict, finding and number of each, where it comes out otherwise, and the figures that show them.
 
     Below them stand the means of all models by latent size, beside their baselines. `table` is that of claims, `rows`
-    that of models; `figures` are PNGs, each named like the figure.
+    that of models, `budget` that of the budget's fidelity; `figures` are PNGs, each named like the figure.
     """
     first = main_rows(table)
     means = rows[rows["status"] == "ok"].groupby("latent_size").mean(numeric_only=True)
@@ -78,6 +80,8 @@ def claims(table: pd.DataFrame, rows: pd.DataFrame, figures: list[Path]) -> str:
         "claims.html",
         title="What the paper claims, and what this study finds",
         summary=_summary(first, rows),
+        trained=_trained(rows, budget),
+        budget=list(budget.itertuples()),
         claims=list(first.itertuples()),
         measures=measures,
         by_latent_size=list(means.iterrows()),
@@ -98,6 +102,26 @@ def _summary(first: pd.DataFrame, rows: pd.DataFrame) -> str:
         " on one side of zero."
     )
     return summary + (" With one seed there is no interval, and so no verdict: train more seeds." if seeds == 1 else "")
+
+
+def _trained(rows: pd.DataFrame, budget: pd.DataFrame) -> str:
+    """Whether the models are trained: what twice the budget gains, and how far they are from their optimum at least."""
+    slack = rows["slack"].dropna()
+    far = (
+        f" {(slack > certificate.FLAGGED).sum()} of {len(slack)} models are certainly more than {certificate.FLAGGED}"
+        " nats from their optimum: another model of their architecture does better under their own objective."
+    )
+    if budget["gain"].isna().all():
+        reason = "each sentinel diverged" if len(budget) else "no sentinel was trained for longer"
+        return f"Whether the models are trained is not known: {reason}.{far}"
+    fidelity = Fidelity.of(budget)
+    order = f"Kendall's τ of their order is {fidelity.tau:.2f}" if np.isfinite(fidelity.tau) else "they have no order"
+    verdict = (
+        "so ranks are those of trained models."
+        if fidelity.converged
+        else "so verdicts that rest on ranks hold at this budget, and may not for trained models."
+    )
+    return f"Twice the budget gains a sentinel {fidelity.gain:.2f} nats at most, and {order}: {verdict}{far}"
 
 
 def comparison(table: pd.DataFrame, first: Study, second: Study, figure: Path) -> str:

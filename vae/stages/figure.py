@@ -9,8 +9,7 @@ from vae.report import figures
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The results of a study, which figure, and the files to write."""
-    shared.add(parser, "--dataset")
-    parser.add_argument("--results", required=True, type=Path, help="the folder of results")
+    shared.add(parser, "--dataset", "--results")
     parser.add_argument("name", help="which figure")
     parser.add_argument("png", type=Path)
     parser.add_argument("pdf", type=Path)

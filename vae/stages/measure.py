@@ -42,17 +42,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _latents(folder: Path, dataset: Dataset, args: argparse.Namespace) -> None:
-    """Write latents.npz, of the test set and of training images, and examples.npz."""
-    indices = seeds.draw(len(dataset.train_images), args.probe_images)
+    """Write latents.npz, of the test set and of validation images, and examples.npz."""
+    indices = seeds.draw(len(dataset.validation_images), args.probe_images)
     encoder = runtime.open_session(folder / "encoder.onnx", args.threads)
-    train_mean, _ = runtime.run(encoder, dataset.seen_in_training(indices))
+    fit_mean, _ = runtime.run(encoder, dataset.validation_images[indices])
     mean, log_variance = runtime.run(encoder, dataset.test_images)
     write_npz(
         folder / "latents.npz",
         mean=mean,
         log_variance=log_variance,
-        train_mean=train_mean,
-        train_indices=indices,
+        fit_mean=fit_mean,
+        fit_indices=indices,
     )
     _, seed = parse_folder(folder)
     examples = runtime.examples(folder, mean, log_variance, dataset.test_labels, seed, args.threads)

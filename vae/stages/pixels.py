@@ -1,11 +1,13 @@
 """Measure the baselines of pixels: the classes in them and in their principal components, and the linear VAE."""
 
 import argparse
+from functools import cache, partial
 
 from vae import arguments as shared
 from vae import provenance
 from vae.data.dataset import load
 from vae.files import read_config
+from vae.grid import variants, varied
 from vae.measures import baselines, linear_vae
 
 
@@ -15,10 +17,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the measures of probes by what they are fitted on, and the spectrum of the images."""
+    """Write the measures of probes by what they are fitted on, and the spectra of the images by variant."""
     config, dataset = read_config(args.config), load(args.dataset)
     images = baselines.ProbeImages(dataset, args.probe_images, args.images)
     numbers = baselines.pixels(images, config["grid"]["latent_sizes"])
-    objective = config["objective"]
-    spectrum = linear_vae.spectrum(dataset.seen_in_training(), objective["likelihood"], objective["sigma"])
-    provenance.write(args.output, numbers | {"spectrum": spectrum.tolist()}, args.origin)
+    objectives = {name: varied(config, values)["objective"] for name, values in variants(config).items()}
+    noises = {name: (objective["likelihood"], objective["sigma"]) for name, objective in objectives.items()}
+    measure = cache(partial(linear_vae.spectrum, dataset.seen_in_training()))
+    spectra = {name: measure(*noise).tolist() for name, noise in noises.items() if not name or noise != noises[""]}
+    provenance.write(args.output, numbers | {"spectra": spectra}, args.origin)

@@ -29,12 +29,12 @@ def run(args: argparse.Namespace) -> None:
     for folder in args.models:
         _, seed = parse_folder(folder)
         exact = read(folder / "latents.npz", dataset, scored, seed)
-        train = dataset.seen_in_training(exact.train_indices)
-        quantise(folder, train)
+        validation = dataset.validation_images[exact.fit_indices]
+        quantise(folder, validation)
         session = runtime.open_session(folder / FILES["int8"], args.threads)
-        train_mean, _ = runtime.run(session, train)
+        fit_mean, _ = runtime.run(session, validation)
         mean, log_variance = runtime.run(session, dataset.test_images[scored])
         accuracies = read_json(folder / "codes.json")
-        numbers = quantisation.measure(exact, train_mean, mean, log_variance, accuracies) | described(folder)
+        numbers = quantisation.measure(exact, fit_mean, mean, log_variance, accuracies) | described(folder)
         provenance.write(folder / "encoder.int8.json", numbers, args.origin_of(folder))
         log.info("%s: %s", folder, numbers)

@@ -5,21 +5,28 @@ are on disk, because Snakemake removes the files of a job that fails.
 """
 
 import argparse
+import json
+from collections.abc import Iterator
+from functools import cache, partial
 
 import torch
 
 from vae import arguments as shared
 from vae.data.dataset import load, subset
+from vae.errors import UserError
 from vae.files import read_config, read_json
 from vae.grid import parse_folder
-from vae.measures import losses
+from vae.measures import losses, tuning
 from vae.training import checkpoint, devices, schedule
 from vae.training.recipe import Recipe
+from vae.training.stack import Member
+from vae.training.state import Progress
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The config, the dataset, and the folders of models to write."""
-    shared.add(parser, "--config", "--dataset", "--threads", "--jobs-per-gpu", "--done", "models")
+    """The config, the dataset, what was tuned, if anything, and the folders of models to write."""
+    shared.add(parser, "--config", "--dataset", "--tuning", "--threads", "--jobs-per-gpu", "--done", "models")
+    parser.add_argument("--sweep", default="{}", help="what the study sweeps, as JSON; nothing if not given")
     parser.add_argument(
         "--max-memory", type=int, metavar="MIB", help="memory to train in, of the device; what is free if not given"
     )
@@ -29,19 +36,43 @@ def run(args: argparse.Namespace) -> None:
     """Write weights, metrics, history and provenance of every model."""
     torch.set_num_threads(args.threads)
     config, facts, dataset = read_config(args.config), read_json(args.dataset.with_suffix(".json")), load(args.dataset)
-    recipe, device = Recipe.of(config, dataset.binarised), devices.pick(config["device"])
-    devices.set_arithmetic(recipe.training.precision)
-    images = torch.from_numpy(subset(dataset.train_images, recipe.training.images))
-    test_images = torch.from_numpy(dataset.test_images)
-    constant = losses.constant_decoder(images, test_images, recipe.objective)
-    members = [parse_folder(folder) for folder in args.models]
-    limit = args.max_memory and args.max_memory * 2**20
-    with devices.leased(device, args.jobs_per_gpu) as device:
-        progress = [checkpoint.progress(folder, recipe, facts, device) for folder in args.models]
-        kept = dict(zip(members, progress, strict=True))
-        models = schedule.train_all(members, images.to(device), recipe, device, limit, kept)
-        for folder, (spec, seed), trained in zip(args.models, members, models, strict=True):
-            metrics = losses.measure(spec, seed, trained, test_images, recipe) | {"mean_image_reconstruction": constant}
-            checkpoint.save(folder, trained, metrics, recipe, facts, args.origin_of(folder))
-    for unfinished in progress:
-        unfinished.remove()
+    config = tuning.applied(config | {"grid": {"sweep": json.loads(args.sweep)}}, args.tuning)
+    recipes = Recipe.of_variants(config, dataset.binarised)
+    fewest = min((recipe.training.images for recipe in recipes.values() if recipe.training.images), default=None)
+    sets, limit = losses.Sets(dataset, fewest), args.max_memory and args.max_memory * 2**20
+    unfinished: list[Progress] = []
+    members = {parse_folder(folder): folder for folder in args.models}
+    with devices.leased(devices.pick(config["device"]), args.jobs_per_gpu) as device:
+        for recipe, alike in _alike(list(members), recipes):
+            devices.set_arithmetic(recipe.training.precision)
+            images = torch.from_numpy(subset(dataset.train_images, recipe.training.images))
+            progress = {
+                member: checkpoint.progress(members[member], recipes[member[0].variant], facts, device)
+                for member in alike
+            }
+            unfinished += progress.values()
+            constant = cache(partial(losses.constant_decoder, images, sets.test))
+            models = schedule.train_all(alike, images.to(device), recipes, device, limit, progress)
+            for (spec, seed), trained in zip(alike, models, strict=True):
+                folder, recipe = members[spec, seed], recipes[spec.variant]
+                metrics = losses.measure(spec, seed, trained, sets, recipe)
+                metrics |= {"mean_image_reconstruction": constant(recipe.objective)}
+                checkpoint.save(folder, trained, metrics, recipe, facts, args.origin_of(folder))
+    for training in unfinished:
+        training.remove()
+
+
+def _alike(members: list[Member], recipes: dict[str, Recipe]) -> Iterator[tuple[Recipe, list[Member]]]:
+    """Models whose recipes differ at most as those of a stack may, with the recipe of the first.
+
+    Raises UserError for a variant that the config does not have.
+    """
+    groups: dict[Recipe, list[Member]] = {}
+    for spec, seed in members:
+        if spec.variant not in recipes:
+            raise UserError(
+                f"{spec}: the config does not sweep this; it has {', '.join(filter(None, recipes)) or 'nothing'}"
+            )
+        groups.setdefault(recipes[spec.variant].stacked, []).append((spec, seed))
+    for group in groups.values():
+        yield recipes[group[0][0].variant], group

@@ -11,8 +11,8 @@ from vae import provenance
 from vae.errors import UserError
 from vae.files import replacing, sha256, verify, write_bytes
 from vae.grid import parse_folder
+from vae.models.networks import Networks
 from vae.models.vae import VAE
-from vae.models.widths import Widths
 from vae.provenance import Origin
 from vae.training.devices import describe, peak_memory
 from vae.training.loop import Trained
@@ -77,7 +77,7 @@ def load(folder: Path) -> VAE:
         content = weights.read_bytes()
         verify(weights, facts["sha256"]["weights.safetensors"], content)
         tensors = safetensors.torch.load(content)
-        made_of = spec, tuple(facts["image_shape"]), Widths(**facts["config"]["networks"])
+        made_of = spec, tuple(facts["image_shape"]), Networks(**facts["config"]["networks"])
         with torch.device("meta"):  # memory is taken for a model of the size of these weights, and for no other
             shapes = {name: value.shape for name, value in VAE(*made_of).state_dict().items()}
         if shapes != {name: value.shape for name, value in tensors.items()}:

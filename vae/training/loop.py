@@ -8,11 +8,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import ceil, isfinite, prod
 from time import perf_counter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae import seeds
 from vae.grid import Spec
@@ -71,17 +71,24 @@ def train(
         run.resume(saved)
     images = images.to(device)
     finite = _snapshot(model)
+    pixels = prod(images.shape[1:])
+    beta, largest = recipe.objective.effective_beta(pixels, spec.latent_size), recipe.largest_gradient(pixels)
     while run.status == "ok" and len(run.history) < training.epochs:
         begun = perf_counter()
         totals = torch.zeros(3, device=device)
         inputs_of_epoch = run.images(images) if recipe.binarise else images
-        for chosen, noise in run.batches(len(images), training.batch_size):
+        batches = run.batches(len(images), training.batch_size)
+        for done, (chosen, noise) in zip(shares(recipe, len(images), len(run.history)), batches, strict=True):
             inputs = as_inputs(inputs_of_epoch[chosen])
             with autocast(training.precision, device):
                 outputs = model(inputs, noise)
-            losses = terms(recipe.objective, outputs, inputs, spec.latent_size)
+            losses = terms(recipe.objective, outputs, inputs, beta * recipe.objective.warmed(done))
             loss, *_ = losses
             loss.backward()
+            if largest:
+                nn.utils.clip_grad_norm_(model.parameters(), largest)
+            for group in optimizer.param_groups:
+                group["lr"] = training.rate(done)
             optimizer.step()
             optimizer.zero_grad()
             totals += losses.detach() * len(chosen)
@@ -161,15 +168,22 @@ class Run:
         return Trained(model, self.status, self.history, count, together)
 
 
-def terms(objective: Objective, outputs: tuple[Tensor, ...], inputs: Tensor, latent_size: int | Tensor) -> Tensor:
+def shares(recipe: Recipe, count: int, epoch: int) -> list[float]:
+    """The share of all steps that is done in the middle of each step of an epoch, counted from 0, of `count` images."""
+    steps = ceil(count / recipe.training.batch_size)
+    return [(epoch + (step + 0.5) / steps) / recipe.training.epochs for step in range(steps)]
+
+
+def terms(objective: Objective, outputs: tuple[Tensor, ...], inputs: Tensor, beta: float | Tensor) -> Tensor:
     """Loss, reconstruction and KLD of a batch, `[3]`; the last two in nats per image.
 
     `outputs` are mean, log-variance and logits, of any precision; the terms are computed in that of the `inputs`.
+    `beta` is the weight of the KLD against the reconstruction.
     """
     mean, log_variance, logits = (output.to(inputs.dtype) for output in outputs)
     reconstruction = objective.reconstruction(logits, inputs).mean()
     divergence = kld(mean, log_variance).sum(1).mean()
-    loss = objective.loss(reconstruction, divergence, prod(inputs.shape[1:]), latent_size)
+    loss = (reconstruction + beta * divergence) * objective.scale(prod(inputs.shape[1:]))
     return torch.stack([loss, reconstruction, divergence])
 
 

@@ -17,12 +17,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Objective:
-    """Likelihood, weight of the KLD, and reduction. `sigma` is the Gaussian likelihood's standard deviation."""
+    """Likelihood, weight of the KLD, and reduction. `sigma` is the Gaussian likelihood's standard deviation.
+
+    Over the first `kl_warmup` of the steps, a share, the weight of the KLD rises linearly from zero (Bowman et al.
+    2016, Sønderby et al. 2016).
+    """
 
     likelihood: str
     sigma: float
     beta: float
     reduction: str
+    kl_warmup: float = 0.0
 
     def reconstruction(self, logits: Tensor, images: Tensor) -> Tensor:
         """-log p(x|z) in nats per image, `[B]`, for logits and images in [0, 1], both `[B, C, H, W]`.
@@ -40,10 +45,13 @@ class Objective:
         """The weight of the KLD, in nats, against the reconstruction, in nats."""
         return self.beta * pixels / latent_size if self.reduction == "mean" else self.beta
 
-    def loss(self, reconstruction: Tensor, kld: Tensor, pixels: int, latent_size: int | Tensor) -> Tensor:
-        """The scalar to minimise, from the two terms in nats per image."""
-        loss = reconstruction + self.effective_beta(pixels, latent_size) * kld
-        return loss / pixels if self.reduction == "mean" else loss
+    def warmed(self, done: float) -> float:
+        """The share of the KLD's weight that counts when a share `done` of all steps, from 0 to 1, is done."""
+        return min(1.0, done / self.kl_warmup) if self.kl_warmup else 1.0
+
+    def scale(self, pixels: int) -> float:
+        """What the loss in nats per image is multiplied with to be minimised."""
+        return 1 / pixels if self.reduction == "mean" else 1.0
 
 
 def kld(mean: Tensor, log_variance: Tensor) -> Tensor:

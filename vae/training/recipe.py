@@ -1,10 +1,12 @@
 """How a model is trained: all hyperparameters beside its architecture, its seed and the data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import cos, pi
 
 import torch
 
-from vae.models.widths import Widths
+from vae.grid import variants, varied
+from vae.models.networks import Networks
 from vae.training.objective import Objective
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -12,7 +14,11 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained: `images` is how many of the training images are used, None for all."""
+    """How a model is trained: `images` is how many of the training images are used, None for all.
+
+    `warmup` is a share of the steps; `gradient_clip` is the largest norm of the gradient of the loss in nats per image,
+    None for any.
+    """
 
     optimizer: str
     learning_rate: float
@@ -20,6 +26,25 @@ class Training:
     epochs: int
     images: int | None
     precision: str = "fp32"
+    schedule: str = "constant"
+    warmup: float = 0.0
+    gradient_clip: float | None = None
+
+    def rate(self, done: float) -> float:
+        """The learning rate when a share `done` of all steps, from 0 to 1, is done."""
+        return self.learning_rate * self.scheduled(done)
+
+    def scheduled(self, done: float) -> float:
+        """The share of the learning rate that counts then.
+
+        It rises linearly over the warm-up; then it stays, or falls to zero along half a cosine (Loshchilov & Hutter
+        2017).
+        """
+        if done < self.warmup:
+            return done / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        return (1 + cos(pi * (done - self.warmup) / (1 - self.warmup))) / 2
 
 
 @dataclass(frozen=True)
@@ -30,13 +55,29 @@ class Recipe:
     the probability, and black otherwise.
     """
 
-    networks: Widths
+    networks: Networks
     objective: Objective
     training: Training
     binarise: bool = False
+
+    def largest_gradient(self, pixels: int) -> float | None:
+        """The largest norm of the gradient of what is minimised, None for any."""
+        clip = self.training.gradient_clip
+        return None if clip is None else clip * self.objective.scale(pixels)
+
+    @property
+    def stacked(self) -> "Recipe":
+        """This recipe but for what may differ between models that are trained as a stack."""
+        objective, training = replace(self.objective, beta=0.0), replace(self.training, learning_rate=0.0)
+        return replace(self, objective=objective, training=training)
 
     @classmethod
     def of(cls, config: dict, binarise: bool = False) -> "Recipe":
         """The recipe of a study's config; the seeds are not part of it."""
         training = {key: value for key, value in config["training"].items() if key != "seeds"}
-        return cls(Widths(**config["networks"]), Objective(**config["objective"]), Training(**training), binarise)
+        return cls(Networks(**config["networks"]), Objective(**config["objective"]), Training(**training), binarise)
+
+    @classmethod
+    def of_variants(cls, config: dict, binarise: bool = False) -> dict[str, "Recipe"]:
+        """The recipe of every variant of a study's config, by name."""
+        return {name: cls.of(varied(config, values), binarise) for name, values in variants(config).items()}

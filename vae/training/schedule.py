@@ -13,7 +13,7 @@ from vae.errors import UserError
 from vae.models.vae import VAE, as_inputs, build
 from vae.training.cuda_graph import Replay
 from vae.training.devices import free_memory
-from vae.training.loop import Run, Trained, train
+from vae.training.loop import Run, Trained, shares, train
 from vae.training.memory import needed
 from vae.training.recipe import Recipe
 from vae.training.stack import Member, Stack
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 def train_all(
     members: list[Member],
     images: Tensor,
-    recipe: Recipe,
+    recipes: dict[str, Recipe],
     device: torch.device,
     max_memory: int | None = None,
     progress: dict[Member, Progress] | None = None,
 ) -> Iterator[Trained]:
-    """Train models, given as (spec, seed), and yield them in their order.
+    """Train models, given as (spec, seed), by the recipe of their variant, and yield them in their order.
 
     Each resumes from its `progress`, where that has been kept.
 
@@ -41,26 +41,29 @@ def train_all(
     progress = progress or {}
 
     def alike(member: Member) -> tuple:
-        (spec, _), widths = member, recipe.networks
+        spec, _ = member
+        recipe = recipes[spec.variant]
+        widths = recipe.networks
         # Where parameters are counted, the latent size decides the widths.
         counted = widths.encoder_parameters or widths.decoder_parameters
         saved = member in progress and progress[member].load()
         begun = (len(saved.history), saved.over(recipe.training.epochs)) if saved else (0, False)
-        return spec.encoder, spec.decoder, counted and spec.latent_size, begun
+        return spec.encoder, spec.decoder, recipe.stacked, counted and spec.latent_size, begun
 
     for (*_, (_, over)), pair in groupby(members, key=alike):
-        yield from _train_pair(list(pair), images, recipe, device, max_memory, progress, over)
+        yield from _train_pair(list(pair), images, recipes, device, max_memory, progress, over)
 
 
 def _train_pair(
     members: list[Member],
     images: Tensor,
-    recipe: Recipe,
+    recipes: dict[str, Recipe],
     device: torch.device,
     max_memory: int | None,
     progress: dict[Member, Progress],
     over: bool,
 ) -> Iterator[Trained]:
+    recipe = recipes[members[0][0].variant]
     free = free_memory(device) if max_memory is None else max_memory
     widest = max((spec for spec, _ in members), key=lambda spec: spec.latent_size)
     need = needed(widest, tuple(images.shape[1:]), recipe, len(images))
@@ -69,16 +72,16 @@ def _train_pair(
             f"{widest}: training takes about {need >> 20} MiB and {free >> 20} MiB are free;"
             " lower training.batch_size or networks, or give the job more memory"
         )
-    together = device.type == "cuda" and not over and stackable(members, images, recipe)
+    together = device.type == "cuda" and not over and stackable(members, images, recipes)
     size = min(len(members), free // need) if together else 1
     waiting = list(members)
     while waiting:
         try:
             if together:
-                done = train_together(waiting[:size], images, recipe, device, progress)
+                done = train_together(waiting[:size], images, recipes, device, progress)
             else:
                 spec, seed = member = waiting[0]
-                done = [train(spec, seed, images, recipe, device, progress.get(member))]
+                done = [train(spec, seed, images, recipes[spec.variant], device, progress.get(member))]
         except torch.OutOfMemoryError:
             done = []  # the memory of the failed attempt is only freed after this block
         if not done:
@@ -88,7 +91,7 @@ def _train_pair(
             log.warning("out of memory; retrying with %d models at once", size // 2)
             torch.cuda.empty_cache()
             # Some may have been kept after an epoch that others have not finished.
-            yield from train_all(waiting, images, recipe, device, size // 2 * need, progress)
+            yield from train_all(waiting, images, recipes, device, size // 2 * need, progress)
             return
         yield from done
         waiting = waiting[len(done) :]
@@ -97,7 +100,7 @@ def _train_pair(
 def train_together(
     members: list[Member],
     images: Tensor,
-    recipe: Recipe,
+    recipes: dict[str, Recipe],
     device: torch.device,
     progress: dict[Member, Progress] | None = None,
 ) -> list[Trained]:
@@ -105,10 +108,10 @@ def train_together(
 
     They resume from `progress` where all have finished the same number of epochs there, and none has diverged.
     """
-    images, training = images.to(device), recipe.training
+    images = images.to(device)
     runs = [Run(spec, seed, device) for spec, seed in members]
-    stack = Stack(runs, images, recipe)
-    size = training.batch_size
+    stack = Stack(runs, images, recipes)
+    recipe, size = stack.recipe, stack.recipe.training.batch_size
     full = Replay(stack, size).step if device.type == "cuda" and len(images) >= size else stack.step
     noise = torch.zeros(len(runs), len(images), stack.widest.latent_size, device=device)
     order = torch.zeros(len(runs), len(images), dtype=torch.long, device=device)
@@ -116,14 +119,16 @@ def train_together(
     _resume(stack, runs, kept)
     last = stack.snapshot()
     diverged: dict[int, VAE] = {}
-    for _ in range(len(runs[0].history), training.epochs):
+    for epoch in range(len(runs[0].history), recipe.training.epochs):
         begun = perf_counter()
         stack.totals.zero_()
         for index, run in enumerate(runs):
             order[index], noise[index, :, : run.spec.latent_size] = run.draw(len(images))
             if recipe.binarise:
                 stack.images[index] = run.images(images)
-        for chosen, epsilon in zip(order.split(size, 1), noise.split(size, 1), strict=True):
+        batches = zip(order.split(size, 1), noise.split(size, 1), strict=True)
+        for done, (chosen, epsilon) in zip(shares(recipe, len(images), epoch), batches, strict=True):
+            stack.set_done(done)
             (full if chosen.shape[1] == size else stack.step)(chosen, epsilon)
         means, finite = (stack.totals / len(images)).tolist(), stack.finite()
         seconds = (perf_counter() - begun) / len(runs)
@@ -156,7 +161,7 @@ def _latent_size(member: Member) -> int:
 
 
 @torch.no_grad()
-def stackable(members: list[Member], images: Tensor, recipe: Recipe) -> bool:
+def stackable(members: list[Member], images: Tensor, recipes: dict[str, Recipe]) -> bool:
     """Whether the narrowest and the widest of these models compute in a stack what they compute alone.
 
     Layers may not allow it: dropout, or a normalisation over the batch or over the code.
@@ -166,11 +171,11 @@ def stackable(members: list[Member], images: Tensor, recipe: Recipe) -> bool:
     images = images[:2].cpu()
     inputs, noise = as_inputs(images), torch.zeros(len(images), runs[-1].spec.latent_size)
     try:
-        stack = Stack(runs, images, recipe)
+        stack = Stack(runs, images, recipes)
         together = stack.outputs(inputs.expand(2, *inputs.shape), noise.expand(2, *noise.shape))
         for index, run in enumerate(runs):
             latent_size = run.spec.latent_size
-            alone = build(run.spec, tuple(images.shape[1:]), recipe.networks, run.weights_seed)
+            alone = build(run.spec, tuple(images.shape[1:]), stack.recipe.networks, run.weights_seed)
             for output, stacked in zip(alone(inputs, noise[:, :latent_size]), together, strict=True):
                 # Mean and log-variance have the size of the code, logits have that of the image.
                 padded = F.pad(output, (0, stack.widest.latent_size - latent_size)) if output.ndim == 2 else output

@@ -11,6 +11,7 @@ so that its weights stay zero under every optimiser.
 
 import logging
 from functools import partial
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +30,15 @@ Member = tuple[Spec, int]
 
 
 class Stack:
-    """Models of one encoder and decoder, layer upon layer; `step` is one step of training for each."""
+    """Models of one encoder and decoder, layer upon layer; `step` is one step of training for each.
 
-    def __init__(self, runs: list[Run], images: Tensor, recipe: Recipe):
-        shape, device, training = tuple(images.shape[1:]), images.device, recipe.training
+    Their `recipes`, by variant, differ in the weight of the KLD and the learning rate alone.
+    """
+
+    def __init__(self, runs: list[Run], images: Tensor, recipes: dict[str, Recipe]):
+        each = [recipes[run.spec.variant] for run in runs]
+        recipe = each[0]
+        shape, device = tuple(images.shape[1:]), images.device
         # One set of images for all models, or one for each.
         self.images = torch.stack([images] * len(runs)) if recipe.binarise else images[None]
         self.recipe, self.rows = recipe, torch.arange(len(runs), device=device)[:, None] % len(self.images)
@@ -45,25 +51,53 @@ class Stack:
             name: torch.stack([_fit(name, weights[name], value.shape) for weights in built]).to(device).requires_grad_()
             for name, value in self.model.state_dict().items()
         }
-        self.latent_sizes = torch.tensor([spec.latent_size for spec in self.specs], device=device)
-        self.optimizer = OPTIMIZERS[training.optimizer](self.weights.values(), lr=training.learning_rate, fused=True)
+        # Tensors, so that a recorded step can be replayed with other values.
+        pixels = prod(shape)
+        betas = [recipe.objective.effective_beta(pixels, run.spec.latent_size) for run, recipe in zip(runs, each)]
+        self.betas = torch.tensor(betas, device=device)
+        self.peaks = torch.tensor([recipe.training.learning_rate for recipe in each], device=device)
+        self.rates, self.warmed = torch.zeros_like(self.peaks), torch.ones((), device=device)
+        self.largest = recipe.largest_gradient(pixels)
+        # A step at the rate 1, of which each model goes as far as its own rate says: the steps of all optimisers are
+        # proportional to the rate.
+        self.optimizer = OPTIMIZERS[recipe.training.optimizer](self.weights.values(), lr=1.0, fused=True)
         self.totals = torch.zeros(len(runs), 3, device=device)
 
     def outputs(self, inputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What `VAE` makes of images `[M, B, C, H, W]` and noise `[M, B, latent_size]`, for M models."""
         return torch.vmap(partial(functional_call, self.model))(self.weights, (inputs, noise))
 
+    def set_done(self, done: float) -> None:
+        """Set what changes from step to step, when a share `done` of all steps is done."""
+        torch.mul(self.peaks, self.recipe.training.scheduled(done), out=self.rates)
+        self.warmed.fill_(self.recipe.objective.warmed(done))
+
     def step(self, chosen: Tensor, noise: Tensor) -> None:
         """A step on the images of these indices, `[M, B]`, with noise `[M, B, latent_size]`."""
         inputs = as_inputs(self.images[self.rows, chosen].flatten(0, 1)).unflatten(0, chosen.shape)
         with autocast(self.recipe.training.precision, inputs.device):
             outputs = self.outputs(inputs, noise)
-        losses = torch.vmap(partial(terms, self.recipe.objective))(outputs, inputs, self.latent_sizes)
+        losses = torch.vmap(partial(terms, self.recipe.objective))(outputs, inputs, self.betas * self.warmed)
         self.optimizer.zero_grad()
         # The sum's gradient in the weights of one model is that of its own loss.
         losses[:, 0].sum().backward()
+        if self.largest:
+            self._clip(self.largest)
+        before = self.snapshot()
         self.optimizer.step()
+        with torch.no_grad():
+            for name, weights in self.weights.items():
+                weights.copy_(before[name].lerp(weights, _per_model(self.rates, weights)))
         self.totals += losses.detach() * chosen.shape[1]
+
+    @torch.no_grad()
+    def _clip(self, largest: float) -> None:
+        """Scale the gradient of each model as `torch.nn.utils.clip_grad_norm_` does."""
+        gradients = [weights.grad for weights in self.weights.values() if weights.grad is not None]
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scales = (largest / (norms + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(_per_model(scales, gradient))
 
     def finite(self) -> list[bool]:
         """Which models have finite weights."""
@@ -100,6 +134,11 @@ class Stack:
             _, name = path.split("/", 1)
             fitted = [_fit(name, state.moments[path], shapes[name]) for state in saved] if value.ndim else None
             restore(self.optimizer, self.weights, {path: torch.stack(fitted) if fitted else value})
+
+
+def _per_model(values: Tensor, stacked: Tensor) -> Tensor:
+    """A value for each model, `[M]`, to be multiplied with what is stacked, `[M, ...]`."""
+    return values.view(-1, *[1] * (stacked.ndim - 1))
 
 
 def _fit(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,9 +1,10 @@
 """The jobs of a study: which there are, which files each reads and writes, and which models it works on."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from glob import escape, glob
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 from snakemake.io import local
@@ -29,6 +30,7 @@ class Jobs:
         self.config, self.results = config, Path(results)
         self.pattern = PATTERNS[config["jobs"]]
         self.seeds, sizes = config["training"]["seeds"], config["grid"]["latent_sizes"]
+        self.suffixes = [grid.suffix(variant) for variant in grid.variants(config)]
         by_pair = config["jobs"] == "pair"
         self.latent_sizes = sizes if by_pair else ["{latent_size}"]
         self.wildcards = [
@@ -37,6 +39,12 @@ class Jobs:
             for encoder in config["grid"]["encoders"]
             for decoder in config["grid"]["decoders"]
         ]
+        sides = product(config["grid"]["encoders"], config["grid"]["decoders"])
+        every = [{"encoder": encoder, "decoder": decoder} for encoder, decoder in sides]
+        self.sentinels = {spec.pair: spec for spec in grid.sentinels(config)}
+        of_sentinels = [{"encoder": spec.encoder, "decoder": spec.decoder} for spec in self.sentinels.values()]
+        # Which pairs the stages that work on a pair are done with.
+        self.pairs = {"tune": every if grid.tuned(config) else [], "fidelity": of_sentinels}
 
     def reads(self, stage: str) -> dict[str, str | list[str]]:
         """The inputs of a stage by name: files of the stages that it reads, and the code that decides its numbers."""
@@ -45,10 +53,16 @@ class Jobs:
             read = STAGES[name]
             if read.of == "model":
                 inputs[name] = self.done(name) if STAGES[stage].of == "model" else self.all_done(name)
+            elif read.of == "pair" and self.pairs[name]:
+                of_its_own = STAGES[stage].of in ("model", "pair")
+                inputs |= {
+                    file: path if of_its_own else [path.format(**pair) for pair in self.pairs[name]]
+                    for file, path in self.writes(name).items()
+                }
             elif read.of == "encoder":
                 encoders = self.config["grid"]["encoders"]
                 inputs[name] = [path.format(encoder=e) for path in self.writes(name).values() for e in encoders]
-            else:
+            elif read.of != "pair":
                 inputs |= self.writes(name)
         return inputs | {"code": [local(os.path.relpath(ROOT / file)) for file in closure(stage)]}
 
@@ -63,15 +77,17 @@ class Jobs:
         """The pattern of a file of every model of a job."""
         return [
             f"results/models/{grid.FOLDER}/{file}".format(
-                latent_size=size, encoder="{encoder}", decoder="{decoder}", seed=seed
+                latent_size=size, encoder="{encoder}", decoder="{decoder}", suffix=suffix, seed=seed
             )
             for size in self.latent_sizes
+            for suffix in self.suffixes
             for seed in self.seeds
         ]
 
     def of_stage(self, folder: str, stage: str, suffix: str) -> str:
         """The pattern of the file that a job of a stage has in `logs` or `benchmarks`."""
-        names = {"study": "", "encoder": "/{encoder}", "figure": "/{figure}", "model": f"/{self.pattern}"}
+        names = {"study": "", "encoder": "/{encoder}", "figure": "/{figure}"}
+        names |= {"pair": "/{encoder}_{decoder}", "model": f"/{self.pattern}"}
         return f"results/{folder}/{stage}{names[STAGES[stage].of]}{suffix}"
 
     def done(self, stage: str) -> str:
@@ -110,9 +126,21 @@ class Jobs:
         """
         sizes = [wildcards.latent_size] if self.config["jobs"] == "model" else self.latent_sizes
         folder = grid.FOLDER.format(
-            latent_size=braces(sizes), encoder=wildcards.encoder, decoder=wildcards.decoder, seed=braces(self.seeds)
+            latent_size=braces(sizes),
+            encoder=wildcards.encoder,
+            decoder=wildcards.decoder,
+            suffix=braces(self.suffixes),
+            seed=braces(self.seeds),
         )
         return f"{self.folder(wildcards, output)}/models/{folder}"
+
+    def sweep(self, _, output) -> str:
+        """What the config sweeps, as JSON; like `models`, it takes `output`, so that a shorter sweep trains nothing."""
+        return json.dumps(self.config["grid"]["sweep"])
+
+    def sentinel(self, wildcards) -> str:
+        """The label of a pair's sentinel."""
+        return str(self.sentinels[f"{wildcards.encoder}_{wildcards.decoder}"])
 
     def folder(self, _, output) -> Path:
         """The folder `results` that a job writes to, below the prefix of a `module`."""

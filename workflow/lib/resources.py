@@ -26,11 +26,15 @@ START, PER_MODEL = 10, 0.25
 
 
 class Cost(NamedTuple):
-    """Of the model of the largest latent size of a pair: bytes to train it in, FLOPs of each side for an image."""
+    """Of the model of the largest latent size of a pair: bytes to train it in, FLOPs of each side for an image.
+
+    And how many images it is trained on, times the epochs.
+    """
 
     training: int
     encoder: int
     decoder: int
+    passes: int
 
 
 class Budget:
@@ -38,7 +42,7 @@ class Budget:
 
     def __init__(self, config: dict, shape: tuple[int, ...], test_images: int):
         self.config, self.shape, self.test_images = config, shape, test_images
-        self.recipe = Recipe.of(config, config["dataset"]["binarise"])
+        self.recipes = list(Recipe.of_variants(config, config["dataset"]["binarise"]).values())
         self.pair = cache(self._pair)  # all stages ask for each
 
     def memory(self, stage: str, encoder: str, decoder: str, device: str) -> int:
@@ -49,27 +53,38 @@ class Budget:
         drawn = 3 * 4 * evaluation["prior_samples"] * pixels
         more = max(compared, drawn) if stage == "measure" else 0
         data = 3 * (self.shape[0] + self.test_images) * pixels
-        return BASE[device] + (data + self.pair(encoder, decoder).training + more) // 2**20
+        return BASE[device] + (data + max(cost.training for cost in self.pair(encoder, decoder)) + more) // 2**20
 
     def minutes(self, stage: str, encoder: str, decoder: str, models: int, device: str) -> int:
-        """Minutes of a job of a stage on that many models of this pair."""
-        training, evaluation = self.config["training"], self.config["evaluation"]
+        """Minutes of a job of a stage on that many models of this pair, each in every variant."""
+        costs = self.pair(encoder, decoder)
+        if stage in ("tune", "fidelity"):
+            sizes, values = len(self.config["grid"]["latent_sizes"]), list(self.config["grid"]["tune"].values())
+            work = sizes * len(values[0]) if stage == "tune" and values else 2
+            return self._minutes("train", costs[0], work, device)
+        return sum(self._minutes(stage, cost, models, device) for cost in costs)
+
+    def _minutes(self, stage: str, cost: Cost, models: int, device: str) -> int:
+        evaluation = self.config["evaluation"]
         bounded = evaluation["likelihood_images"] or self.test_images
         # How many images pass forward through encoder and decoder; a step of training is three passes.
-        trained = 3 * training["epochs"] * (training["images"] or self.shape[0])
         encoded, decoded = {
-            "train": (trained, trained),
+            "train": (3 * cost.passes, 3 * cost.passes),
             "measure": (self.shape[0] + bounded, self.shape[0] + bounded * evaluation["likelihood_samples"]),
         }.get(stage, (self.shape[0], self.shape[0]))
-        cost = self.pair(encoder, decoder)
         work = encoded * cost.encoder + decoded * cost.decoder
         return ceil(START + models * (PER_MODEL + work / SPEED[device] / 60))
 
-    def _pair(self, encoder: str, decoder: str) -> "Cost":
+    def _pair(self, encoder: str, decoder: str) -> list[Cost]:
+        """The cost of every variant, that of the config itself first."""
+        return [self._cost(recipe, encoder, decoder) for recipe in self.recipes]
+
+    def _cost(self, recipe: Recipe, encoder: str, decoder: str) -> Cost:
         spec = Spec(max(self.config["grid"]["latent_sizes"]), Network.parse(encoder), Network.parse(decoder))
-        images = self.config["training"]["images"] or self.shape[0]
+        images = recipe.training.images or self.shape[0]
         with torch.device("meta"):
-            model = VAE(spec, self.shape[1:], self.recipe.networks)
+            model = VAE(spec, self.shape[1:], recipe.networks)
             inputs, codes = torch.zeros(1, *to_planes(self.shape[1:])), torch.zeros(1, spec.latent_size)
-        need = needed(spec, self.shape[1:], self.recipe, images)
-        return Cost(need, flops(model.encoder, inputs), flops(model.decoder, codes))
+        need = needed(spec, self.shape[1:], recipe, images)
+        sides = flops(model.encoder, inputs), flops(model.decoder, codes)
+        return Cost(need, *sides, images * recipe.training.epochs)

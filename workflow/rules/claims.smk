@@ -11,4 +11,4 @@ rule claims:
     conda:
         CONDA
     shell:
-        "python -m vae claims --table {input.models} --log {log} {output.claims} {output.effects}"
+        "python -m vae claims --table {input.models} --fidelity {input.fidelity} --log {log} {output.claims} {output.effects}"

@@ -27,7 +27,7 @@ def checked_study():
     schema = yaml.safe_load((CHECKOUT / "workflow/schemas/config.schema.yaml").read_text())
     try:
         complete = configuration.complete(config, schema)
-        grid.expand(complete["grid"])
+        grid.expand(complete)
         files.check_writable(RESULTS)
         budget = None
         # Where Snakemake runs without torch (--sdm conda), the rule `check` makes this check.
@@ -94,7 +94,12 @@ def images_of(key, option="--images"):
     return f"{option} {count}" if count else ""
 
 
+def tuning_of_pair(wildcards, input):
+    """The option that says what was chosen for a pair, where the study tunes."""
+    return f"--tuning {input.tuning}" if "tuning" in input.keys() else ""
+
+
 def as_json(*keys, **parts):
     """The part of the config that a stage depends on: changing it, and nothing else of the config, runs it again."""
     whole = {key: config[key] for key in keys}
-    return json.dumps(whole | {key: {part: config[key][part]} for key, part in parts.items()})
+    return json.dumps(whole | {key: {part: config[key][part] for part in chosen} for key, chosen in parts.items()})

@@ -17,4 +17,5 @@ rule page:
     conda:
         CONDA
     shell:
-        "python -m vae page --table {input.models} --claims {input.claims} --log {log} {output.page} {input.figures}"
+        "python -m vae page --table {input.models} --claims {input.claims}"
+        " --fidelity {input.fidelity} --log {log} {output.page} {input.figures}"

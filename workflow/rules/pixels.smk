@@ -12,7 +12,7 @@ rule pixels:
         CONDA
     threads: config["threads"]
     params:
-        config=as_json("objective", grid="latent_sizes"),
+        config=as_json("networks", "objective", "training", grid=["latent_sizes", "sweep"]),
         images=images_of("separability_images"),
         probe_images=images_of("probe_images", "--probe-images"),
     shell:

@@ -13,6 +13,6 @@ rule tables:
     params:
         results=jobs.folder,
     shell:
-        "python -m vae tables --config {input.config} --models {params.results}/models"
-        " --baselines {params.results}/baselines"
-        " --table {output.models} --architectures {output.architectures} --counts {output.counts} --log {log}"
+        "python -m vae tables --config {input.config} --results {params.results}"
+        " --table {output.models} --architectures {output.architectures} --counts {output.counts}"
+        " --fidelity {output.fidelity} --log {log}"

@@ -16,6 +16,9 @@ rule train:
     params:
         models=jobs.models,
         config=as_json("networks", "objective", "training", "device"),
+        sweep=jobs.sweep,
+        tuning=tuning_of_pair,
     shell:
-        "python -m vae train --config {params.config:q} --dataset {input.dataset}"
+        "python -m vae train --config {params.config:q} --sweep {params.sweep:q}"
+        " --dataset {input.dataset} {params.tuning}"
         " --threads {threads} --log {log} --done {output.done} {params.models}"

@@ -12,7 +12,7 @@ rule untrained:
         CONDA
     threads: config["threads"]
     params:
-        config=as_json("networks", grid="latent_sizes", training="seeds"),
+        config=as_json("networks", "objective", "training", grid=["latent_sizes", "sweep"]),
         images=images_of("separability_images"),
         probe_images=images_of("probe_images", "--probe-images"),
     shell:

@@ -20,10 +20,18 @@ from vae.analysis.ranking import QUARTILE, SIDES
 from vae.errors import UserError
 from vae.seeds import of_study
 
-RANKINGS = {"reconstruction": 1, "elbo": -1, "likelihood_bound": -1, "knn_accuracy": -1}  # 1: less is better
+# What architectures are ranked by: a column, of the validation set where it has one, and 1 where less is better.
+RANKINGS = {
+    "reconstruction": ("validation_reconstruction", 1),
+    "elbo": ("validation_elbo", -1),
+    "likelihood_bound": ("likelihood_bound", -1),
+    "knn_accuracy": ("knn_accuracy", -1),
+}
 CUTOFFS = (QUARTILE, 0.1, 0.5)
 RESAMPLES = 1000
 LEVEL = 0.95
+# Columns that pages need of a table of claims.
+NEEDED = {"claim", "sentence", "verdict", "value", "finding", "flips", "at_this_budget"}
 
 
 class Replicates:
@@ -33,9 +41,10 @@ class Replicates:
         ok = rows[rows["status"] == "ok"]
         facts = ok.drop_duplicates("label").set_index("label")
         self.facts = {name: facts[name].to_numpy() for name in SIDES}
+        columns = {column for column, _ in RANKINGS.values()}
         self.measures = {
             name: ok.pivot(index="label", columns="seed", values=name).loc[facts.index].to_numpy(float)
-            for name in {"kld", "collapsed", "reconstruction", "knn_accuracy", *RANKINGS}
+            for name in {"kld", "collapsed", "reconstruction", "knn_accuracy"} | columns
         }
         self.architectures, self.seeds = self.measures["kld"].shape
 
@@ -57,11 +66,12 @@ class Replicates:
 
     def sample(self, means: dict[str, np.ndarray], ranking: str, cutoff: float) -> Sample:
         """The architectures as ranked by one measure, without those that it is missing of."""
-        finite = np.isfinite(means["kld"]) & np.isfinite(means[ranking])
+        column, sign = RANKINGS[ranking]
+        finite = np.isfinite(means["kld"]) & np.isfinite(means[column])
         shown = {name: values[finite] for name, values in means.items()}
         names = ("reconstruction", "kld", "collapsed", "knn_accuracy", *self.facts)
         return Sample(
-            score=RANKINGS[ranking] * shown[ranking],
+            score=sign * shown[column],
             encoders=np.unique(self.facts["encoder"]),
             cutoff=cutoff,
             **{name: shown[name] for name in names},
@@ -80,8 +90,8 @@ def verdicts(rows: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     drawn = [replicates.means(rng) for _ in range(resamples)] if replicates.seeds > 1 else []
     once = replicates.means(None)
     parts = []
-    for ranking in RANKINGS:
-        if replicates.architectures and not np.isfinite(once[ranking]).any():
+    for ranking, (column, _) in RANKINGS.items():
+        if replicates.architectures and not np.isfinite(once[column]).any():
             continue  # kNN accuracy without labels
         for cutoff in CUTOFFS:
             whole = replicates.sample(once, ranking, cutoff)
@@ -157,7 +167,7 @@ def read(path: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path, keep_default_na=False, na_values={"low": "", "high": "", "p": "", "value": ""})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a table of claims ({error})") from None
-    if missing := {"claim", "sentence", "verdict", "value", "finding", "flips"} - set(table):
+    if missing := NEEDED - set(table):
         raise UserError(f"{path}: not a table of claims (has no column {', '.join(sorted(missing))})")
     return table
 

@@ -1,6 +1,7 @@
 """How much of an image's class can be read off its code: measured alike for models and for baselines.
 
-Whatever is fitted is fitted on codes of training images and scored on codes of test images.
+Whatever is fitted is fitted on codes of validation images, which no model was trained on, and scored on codes of test
+images.
 """
 
 import numpy as np
@@ -19,11 +20,11 @@ NEIGHBOURS = 5
 def measure(latents: Latents) -> dict[str, float | None]:
     """The measures of `classes` of the means of the scored images."""
     labels = None if latents.labels is None else latents.labels[latents.scored]
-    return classes(latents.train_mean, latents.train_labels, latents.mean[latents.scored], labels)
+    return classes(latents.fit_mean, latents.fit_labels, latents.mean[latents.scored], labels)
 
 
 def classes(
-    train: np.ndarray, train_labels: np.ndarray | None, test: np.ndarray, test_labels: np.ndarray | None
+    fit: np.ndarray, fit_labels: np.ndarray | None, test: np.ndarray, test_labels: np.ndarray | None
 ) -> dict[str, float | None]:
     """Accuracy of a linear probe and of the nearest neighbours, and the silhouette, of codes `[N, latent]`.
 
@@ -33,13 +34,13 @@ def classes(
     silhouette of a single class.
     """
     measured: dict[str, float | None] = dict.fromkeys(NAMES)
-    if train_labels is None or test_labels is None or not (np.isfinite(train).all() and np.isfinite(test).all()):
+    if fit_labels is None or test_labels is None or not (np.isfinite(fit).all() and np.isfinite(test).all()):
         return measured
-    if len(np.unique(train_labels)) > 1:
+    if len(np.unique(fit_labels)) > 1:
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(train)))
+        neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(fit)))
         for name, reader in (("probe_accuracy", probe), ("knn_accuracy", neighbours)):
-            measured[name] = float(reader.fit(train, train_labels).score(test, test_labels))
+            measured[name] = float(reader.fit(fit, fit_labels).score(test, test_labels))
     if 1 < len(np.unique(test_labels)) < len(test):
         measured["silhouette"] = float(silhouette_score(test, test_labels))
     return measured

@@ -91,12 +91,12 @@ class Study:
         """The study of a results folder, with its dataset.npz; UserError where a file is missing or unsound."""
         images, tables = data.read(dataset), results / "tables"
         return cls(
-            rows=table.read(tables / "models.csv"),
+            rows=table.base(table.read(tables / "models.csv")),
             labels=table.read(tables / "architectures.csv", LABELS),
             counts=table.read(tables / "counts.csv", COUNTS),
             effects=table.read(tables / "effects.csv", EFFECTS),
             models=results / "models",
-            spectrum=np.array(read_json(results / "baselines/pixels.json")["spectrum"]),
+            spectrum=np.array(read_json(results / "baselines/pixels.json")["spectra"][""]),
             test_labels=images.test_labels,
             test_images=images.test_images,
         )

@@ -17,18 +17,21 @@ M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Widths:
-    """How wide the networks are, and how many parameters an encoder (with its heads) and a decoder are to have, if any.
+class Networks:
+    """How networks are built.
 
-    `base_channels` is a fraction where widths are scaled; every block rounds its own channels.
+    How wide they are, how many parameters an encoder (with its heads) and a decoder are to have, if any, and by which
+    scheme of `vae.models.initialisation` their weights are drawn. `base_channels` is a fraction where widths are
+    scaled; every block rounds its own channels.
     """
 
     hidden_units: int
     base_channels: float
     encoder_parameters: int | None = None
     decoder_parameters: int | None = None
+    initialisation: str = "torch"
 
-    def scaled(self, scale: float) -> "Widths":
+    def scaled(self, scale: float) -> "Networks":
         """These widths times `scale`."""
         return replace(
             self, hidden_units=max(1, round(self.hidden_units * scale)), base_channels=self.base_channels * scale
@@ -52,7 +55,7 @@ def fit(count: Callable[[float], int], wanted: int) -> float:
     return nearest
 
 
-def sized(make: Callable[[Widths], M], widths: Widths, wanted: int | None, what: str) -> M:
+def sized(make: Callable[[Networks], M], widths: Networks, wanted: int | None, what: str) -> M:
     if wanted is None:
         return make(widths)
 

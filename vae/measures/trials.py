@@ -1,0 +1,38 @@
+"""Models that are trained to be compared, and not kept: those of tuning, and of the budget's fidelity."""
+
+from pathlib import Path
+
+import torch
+
+from vae import grid, seeds
+from vae.data.dataset import Dataset, subset
+from vae.measures import losses
+from vae.training import checkpoint, devices, schedule
+from vae.training.recipe import Recipe
+from vae.training.stack import Member
+
+
+def validation_losses(
+    members: list[Member], dataset: Dataset, facts: dict, recipe: Recipe, device: torch.device, folder: Path
+) -> list[float | None]:
+    """What each model of a recipe loses on the validation images, in nats per image, None where it diverged.
+
+    It is what was minimised: reconstruction + effective beta · KLD. `facts` is what the dataset's .json says of it.
+    Trainings are kept in `folder`, from which one that was interrupted resumes.
+    """
+    devices.set_arithmetic(recipe.training.precision)
+    images = torch.from_numpy(subset(dataset.train_images, recipe.training.images)).to(device)
+    validation = torch.from_numpy(dataset.validation_images)
+    progress = {
+        (spec, seed): checkpoint.progress(grid.folder(folder, spec, seed), recipe, facts, device)
+        for spec, seed in members
+    }
+    models = schedule.train_all(members, images, {"": recipe}, device, progress=progress)
+    values = []
+    for (spec, seed), trained in zip(members, models, strict=True):
+        draws = seeds.of_model("validation_losses", seed)
+        measured = losses.evaluate(trained.model, validation, recipe.objective, draws)
+        value = losses.minimised(measured, recipe.objective, validation[0].numel(), spec.latent_size)
+        # A model that diverged has the weights of its last finite epoch, and would have a loss.
+        values.append(value if trained.status == "ok" else None)
+    return values

@@ -1,0 +1,40 @@
+"""Initial weights of encoders and decoders.
+
+`torch` leaves what PyTorch's layers begin with, of variance 1 / (3 · inputs): every layer with LeakyReLU then shrinks
+the variance of its signal about sixfold, and a deep network begins near the collapsed one. `he` keeps that variance
+from layer to layer (He et al. 2015); its last layers, which no LeakyReLU follows, have gains of their own.
+"""
+
+from math import prod, sqrt
+
+import torch
+from torch import nn
+
+SLOPE = 0.01  # of LeakyReLU
+WITH_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+# Gains of the last layers, chosen on MNIST (ELBO, latent size 50, 220,000 images at a rate of 0.004): DNN4_DNN4 loses
+# 115.5 nats with heads of 0.3 and 109.5 with 1; DNN1_DNN1 110.3 with logits of 1 and 109.1 with 0.1.
+HEADS, LOGITS = 1.0, 0.1
+
+
+@torch.no_grad()
+def initialise(side: nn.Module, scheme: str, last: float) -> None:
+    """Draw the weights of an encoder or a decoder by a scheme, `he` or `torch`, from torch's generator.
+
+    With `he`, biases begin at zero, and `last` is the gain of the last layer.
+    """
+    if scheme == "torch":
+        return
+    layers = [layer for layer in side.modules() if isinstance(layer, WITH_WEIGHTS)]
+    for layer in layers:
+        gain = nn.init.calculate_gain("leaky_relu", SLOPE) if layer is not layers[-1] else last
+        layer.weight.normal_(0, gain / sqrt(inputs(layer)))
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def inputs(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
+    """How many values each output of a layer is a sum over; of a transposed convolution, in the mean."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        return layer.in_channels * prod(layer.kernel_size) / prod(layer.stride) / layer.groups
+    return prod(layer.weight.shape[1:])
