@@ -15,7 +15,7 @@ from vae.catalogue import STAGES
 
 from . import cluster
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]  # it waits for what a scheduler does
 
 TARGETS = ["models", "results/tables/models.csv", "results/figures/training_curves.png"]
 
