@@ -1,6 +1,7 @@
 """The table: one row per model. Every figure, count and claim is computed from it."""
 
 from collections.abc import Collection
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,11 @@ def gather(results: Path, config: dict) -> pd.DataFrame:
     `results` is the folder of a study's results, and `config` its config.
     """
     specs, seeds = expand(config), config["training"]["seeds"]
-    columns = Baselines(results / "baselines", specs)
+    baselines, configs = Baselines(results / "baselines", specs), Configs(results, config)
     rows = pd.DataFrame(
         [
-            _row(folder(results / "models", spec, seed), spec, seed, config["evaluation"], columns)
-            | _varied(spec, config)
-            | _tuned(spec, results, config)
+            _row(folder(results / "models", spec, seed), spec, seed, config["evaluation"], baselines)
+            | configs.columns(spec)
             for spec in specs
             for seed in seeds
         ]
@@ -48,12 +48,12 @@ def check(results: Path, config: dict) -> None:
 
     A job that outlives its Snakemake may leave such a model, when the config is changed meanwhile.
     """
-    data, variations = None, variants(config)
+    data, configs = None, Configs(results, config)
     for spec, seed in product(expand(config), config["training"]["seeds"]):
         path = folder(results / "models", spec, seed) / "provenance.json"
         training = provenance.read(path)
         data = data or training["dataset"]
-        wanted = varied(config, variations[spec.variant] | _choice(spec, results, config))
+        wanted = configs.of(spec)
         differing = [
             f"{section}.{key}"
             for section in SWEPT
@@ -69,37 +69,29 @@ def check(results: Path, config: dict) -> None:
             raise UserError(f"{path}: trained {what}; delete it and run again")
 
 
-def _varied(spec: Spec, config: dict) -> dict:
-    """The name of a model's variant, and its value of every key that is swept; nothing where nothing is."""
-    if not config["grid"]["sweep"]:
-        return {}
-    here = varied(config, variants(config)[spec.variant])
-    return {"variant": spec.variant} | {key: _get(here, key) for key in config["grid"]["sweep"]}
+class Configs:
+    """The config of every model of a study: that of its variant, with what was tuned for its pair."""
 
+    def __init__(self, results: Path, config: dict):
+        self.config, self.variants, self.tuned = config, variants(config), tuned(config)
+        self.tuning = cache(lambda pair: provenance.read(results / f"tuning/{pair}.json"))
 
-def _get(config: dict, key: str) -> object:
-    section, _, name = key.partition(".")
-    return config[section][name]
+    def of(self, spec: Spec) -> dict:
+        """The config that a model is trained by."""
+        chosen = {self.tuned: self.tuning(spec.pair)["chosen"]} if self.tuned else {}
+        return varied(self.config, self.variants[spec.variant] | chosen)
 
-
-def _choice(spec: Spec, results: Path, config: dict) -> dict:
-    """What was chosen for the pair of a model, as in `{"training.learning_rate": 0.003}`; empty if nothing is tuned."""
-    key = tuned(config)
-    return {key: _tuning(spec, results)["chosen"]} if key else {}
-
-
-def _tuned(spec: Spec, results: Path, config: dict) -> dict:
-    """What was chosen for the pair of a model, whether at the edge, and what the values beside it would have cost."""
-    if not (key := tuned(config)):
-        return {}
-    tuning = _tuning(spec, results)
-    return {key: tuning["chosen"]} | {
-        f"tuned_{name}": tuning[name] for name in ("at_edge", "cost_before", "cost_after")
-    }
-
-
-def _tuning(spec: Spec, results: Path) -> dict:
-    return provenance.read(results / f"tuning/{spec.pair}.json")
+    def columns(self, spec: Spec) -> dict:
+        """A model's variant, its value of every key that is swept or tuned, and what other values would have cost."""
+        swept = list(self.config["grid"]["sweep"])
+        config = self.of(spec)
+        columns = {key: config[key.split(".")[0]][key.split(".")[1]] for key in [*swept, *filter(None, [self.tuned])]}
+        if swept:
+            columns = {"variant": spec.variant} | columns
+        if self.tuned:
+            tuning = self.tuning(spec.pair)
+            columns |= {f"tuned_{name}": tuning[name] for name in ("at_edge", "cost_before", "cost_after")}
+        return columns
 
 
 class Baselines:

@@ -28,7 +28,8 @@ def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int)
             terms(recipe.objective, model(inputs, noise), inputs, 1.0)
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights) / batch
-    # Weights, their gradients, two moments, a snapshot and a working copy; activations and their gradients.
-    copies = 6 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    # Weights, their gradients, two moments, a snapshot, those before a step of a stack, and a working copy; activations
+    # and their gradients.
+    copies = 7 * 4 * sum(parameter.numel() for parameter in model.parameters())
     draws = count * (4 * spec.latent_size + 8 + recipe.binarise * prod(image_shape))
     return int(copies + 2 * activations * recipe.training.batch_size + draws)
