@@ -1,7 +1,7 @@
 """What changes over the steps of a training: the learning rate and the weight of the KLD; and clipped gradients."""
 
 from dataclasses import replace
-from math import prod
+from math import prod, sqrt
 
 import pytest
 import torch
@@ -21,14 +21,14 @@ PIXELS = 28 * 28
 OFF = {
     "networks": {"initialisation": "torch"},
     "objective": {"kl_warmup": 0.0},
-    "training": {"schedule": "constant", "warmup": 0.0, "gradient_clip": None},
+    "training": {"schedule": "constant", "warmup": 0.0, "gradient_clip": None, "scaled_rate": False},
 }
 # Every gradient of these models is longer.
 CLIP = 10.0
 ALL_ON = {
     "networks": {"initialisation": "he"},
     "objective": {"kl_warmup": 0.25},
-    "training": {"schedule": "cosine", "warmup": 0.1, "gradient_clip": CLIP},
+    "training": {"schedule": "cosine", "warmup": 0.1, "gradient_clip": CLIP, "scaled_rate": True},
 }
 
 
@@ -150,6 +150,32 @@ def test_gradients_are_no_longer_than_the_clip_allows(reduction, images, recipe,
     assert (together.largest > 0.99 * largest).all()
 
 
+def test_a_scaled_rate_is_less_in_wide_layers_and_deep_models():
+    """Of four layers, of 784, 32, 3 and 32 inputs; of six, of 9 taps a channel, or where it grows a quarter of 25."""
+    dense, deeper = (
+        Training("adam", 1.0, 100, 1, None, scaled_rate=True).layer_rates(
+            build(Spec.parse(label), (28, 28), Networks(32, 2), 0)
+        )
+        for label in ("L3_DNN1_DNN1", "L3_CNN2_CNN2")
+    )
+    assert list(dense.values())[::2] == pytest.approx([1 / (4 * sqrt(inputs)) for inputs in (784, 32, 3, 32)])
+    assert list(dense.values())[1::2] == list(dense.values())[::2]  # of a layer's biases
+    widths = (25, 25 * 2, 4 * 49, 3, 25 * 4 / 4, 25 * 2 / 4)
+    assert list(deeper.values())[::2] == pytest.approx([1 / (6 * sqrt(inputs)) for inputs in widths])
+
+
+def test_the_first_step_of_adam_goes_as_far_in_every_layer_as_its_rate_says(images, recipe):
+    """Its length does not depend on the gradient, but where that is zero."""
+    spec = Spec.parse("L3_DNN2_CNN1")
+    recipe = of(recipe, training={"learning_rate": 0.5, "scaled_rate": True, "batch_size": 300})
+    before = build(spec, (28, 28), recipe.networks, loop.Run(spec, 0, CPU).weights_seed)
+    after = loop.train(spec, 0, images[:300], recipe, CPU).model
+    rates = recipe.training.layer_rates(before)
+    for name, weights in before.state_dict().items():
+        longest = (after.state_dict()[name] - weights).abs().max().item()
+        assert longest == pytest.approx(0.5 * rates[name], rel=1e-3), name
+
+
 def test_a_clip_that_no_gradient_reaches_changes_nothing(images, recipe):
     members, images = [(Spec.parse("L3_DNN1_CNN1"), 0)], images[:300]
     free, clipped = (of(recipe, training={"gradient_clip": clip}) for clip in (None, 1e9))
@@ -184,7 +210,7 @@ def test_with_everything_on_a_model_in_company_is_the_model_alone_after_a_hundre
     optimizer, images, recipe, double
 ):
     """Also where members differ in the weight of the KLD and in the learning rate."""
-    learning_rate = 1e-2 if optimizer == "sgd" else 1e-3
+    learning_rate = 1.0 if optimizer == "sgd" else 0.1
     training = {"optimizer": optimizer, "batch_size": 41, "epochs": 4, "learning_rate": learning_rate}
     usual = of(of(recipe, **ALL_ON), training=training, objective={"reduction": "mean"})
     recipes = {

@@ -25,12 +25,17 @@ def initialise(side: nn.Module, scheme: str, last: float) -> None:
     """
     if scheme == "torch":
         return
-    layers = [layer for layer in side.modules() if isinstance(layer, WITH_WEIGHTS)]
-    for layer in layers:
-        gain = nn.init.calculate_gain("leaky_relu", SLOPE) if layer is not layers[-1] else last
+    *hidden, output = layers(side).values()
+    for layer in [*hidden, output]:
+        gain = last if layer is output else nn.init.calculate_gain("leaky_relu", SLOPE)
         layer.weight.normal_(0, gain / sqrt(inputs(layer)))
         if layer.bias is not None:
             layer.bias.zero_()
+
+
+def layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d | nn.ConvTranspose2d]:
+    """The layers with weights, by name, in the order of the flow."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, WITH_WEIGHTS)}
 
 
 def inputs(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:

@@ -63,8 +63,12 @@ def train(
         arrange(model.encoder)
         arrange(model.decoder)
     # `fused` is the same arithmetic in one kernel, on a CPU as on a GPU.
-    optimizer = OPTIMIZERS[training.optimizer](model.parameters(), lr=training.learning_rate, fused=True)
     parameters = dict(model.named_parameters())
+    by_share: dict[float, list[Tensor]] = {}
+    for name, share in training.layer_rates(model).items():
+        by_share.setdefault(share, []).append(parameters[name])
+    groups = [{"params": alike, "share": share} for share, alike in by_share.items()]
+    optimizer = OPTIMIZERS[training.optimizer](groups, lr=training.learning_rate, fused=True)
     if saved := progress and progress.load():
         model.load_state_dict(saved.weights)
         restore(optimizer, parameters, saved.moments)
@@ -88,7 +92,7 @@ def train(
             if largest:
                 nn.utils.clip_grad_norm_(model.parameters(), largest)
             for group in optimizer.param_groups:
-                group["lr"] = training.rate(done)
+                group["lr"] = group["share"] * training.rate(done)
             optimizer.step()
             optimizer.zero_grad()
             totals += losses.detach() * len(chosen)

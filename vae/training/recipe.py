@@ -1,11 +1,14 @@
 """How a model is trained: all hyperparameters beside its architecture, its seed and the data."""
 
 from dataclasses import dataclass, replace
-from math import cos, pi
+from math import cos, pi, sqrt
 
 import torch
 
+from torch import nn
+
 from vae.grid import variants, varied
+from vae.models.initialisation import inputs, layers
 from vae.models.networks import Networks
 from vae.training.objective import Objective
 
@@ -17,7 +20,7 @@ class Training:
     """How a model is trained: `images` is how many of the training images are used, None for all.
 
     `warmup` is a share of the steps; `gradient_clip` is the largest norm of the gradient of the loss in nats per image,
-    None for any.
+    None for any. Where `scaled_rate` is true, the learning rate of each layer is a share of it.
     """
 
     optimizer: str
@@ -29,6 +32,7 @@ class Training:
     schedule: str = "constant"
     warmup: float = 0.0
     gradient_clip: float | None = None
+    scaled_rate: bool = False
 
     def rate(self, done: float) -> float:
         """The learning rate when a share `done` of all steps, from 0 to 1, is done."""
@@ -45,6 +49,22 @@ class Training:
         if self.schedule == "constant":
             return 1.0
         return (1 + cos(pi * (done - self.warmup) / (1 - self.warmup))) / 2
+
+    def layer_rates(self, model: nn.Module) -> dict[str, float]:
+        """The share of the learning rate that each of a model's parameters is trained at, by name.
+
+        Where the rate is scaled, a layer of n inputs in a model of k layers has 1 / (k · √n) of it: 1 / √n is what He's
+        initial weights are in proportion to (He et al. 2015), so that a step changes the outputs of all layers by the
+        same share, and those of k layers, one upon the other, by that share together.
+        """
+        if not self.scaled_rate:
+            return {name: 1.0 for name, _ in model.named_parameters()}
+        named = layers(model)
+        return {
+            f"{name}.{of_layer}": 1 / (len(named) * sqrt(inputs(layer)))
+            for name, layer in named.items()
+            for of_layer, _ in layer.named_parameters(recurse=False)
+        }
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,14 @@ class Stack:
         self.widest = max(self.specs, key=lambda spec: spec.latent_size)
         with torch.device("meta"):
             self.model = VAE(self.widest, shape, recipe.networks)
-        built = [build(run.spec, shape, recipe.networks, run.weights_seed).state_dict() for run in runs]
+        built = [build(run.spec, shape, recipe.networks, run.weights_seed) for run in runs]
+        states, layer_rates = zip(*((model.state_dict(), recipe.training.layer_rates(model)) for model in built))
         self.weights = {
-            name: torch.stack([_fit(name, weights[name], value.shape) for weights in built]).to(device).requires_grad_()
+            name: torch.stack([_fit(name, state[name], value.shape) for state in states]).to(device).requires_grad_()
             for name, value in self.model.state_dict().items()
+        }
+        self.layer_rates = {
+            name: torch.tensor([rates[name] for rates in layer_rates], device=device) for name in self.weights
         }
         # Tensors, so that a recorded step can be replayed with other values.
         pixels = prod(shape)
@@ -87,7 +91,8 @@ class Stack:
         self.optimizer.step()
         with torch.no_grad():
             for name, weights in self.weights.items():
-                weights.copy_(before[name].lerp(weights, _per_model(self.rates, weights)))
+                rates = self.rates * self.layer_rates[name]
+                weights.copy_(before[name].lerp(weights, _per_model(rates, weights)))
         self.totals += losses.detach() * chosen.shape[1]
 
     @torch.no_grad()
