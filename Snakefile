@@ -22,8 +22,7 @@ configfile: CHECKOUT / "config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/check.smk"
-include: "workflow/rules/pixels.smk"
-include: "workflow/rules/untrained.smk"
+include: "workflow/rules/baselines.smk"
 include: "workflow/rules/classifier.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/train.smk"
@@ -33,7 +32,7 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/quantise.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
-include: "workflow/rules/figure.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
 include: "workflow/rules/leaderboard.smk"
 
@@ -62,7 +61,7 @@ rule all:
         jobs.writes("check").values(),
         jobs.writes("tables").values(),
         jobs.writes("claims").values(),
+        jobs.writes("figures").values(),
         jobs.writes("page").values(),
         jobs.writes("leaderboard").values(),
-        expand(jobs.writes("figure").values(), figure=FIGURES),
         rules.models.input,

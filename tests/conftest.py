@@ -144,9 +144,7 @@ def study(root, labels=None, **changes):
     images = ["--images", 20, "--probe-images", 15]
     vae("dataset", *given, root / "dataset.npz")
     vae("check", *given, *data, root / "merged.yaml")
-    vae("pixels", *given, *data, *images, baselines / "pixels.json")
-    for encoder in config["grid"]["encoders"]:
-        vae("untrained", *given, *data, *images, encoder, baselines / f"untrained/{encoder}.json")
+    vae("baselines", *given, *data, *images, baselines / "pixels.json", baselines / "untrained.json")
     vae("classifier", *data, "--samples", 20, baselines / "classifier.npz")
     vae("train", *given, *data, *models)
     vae("export", *data, *models)
@@ -160,9 +158,7 @@ def study(root, labels=None, **changes):
     more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
     vae("tables", *given, "--results", results, *table, *more, *budget)
     vae("claims", *table, *budget, tables / "claims.csv", tables / "effects.csv")
-    for name in FIGURES:
-        figure = results / "figures" / name
-        vae("figure", *data, "--results", results, name, figure.with_suffix(".png"), figure.with_suffix(".pdf"))
+    vae("figures", *data, "--results", results, results / "figures")
     shown = [results / f"figures/{name}.png" for name in FIGURES if FIGURES[name].on_page]
     vae("page", *table, *budget, "--claims", tables / "claims.csv", results / "claims.html", *shown)
     vae("leaderboard", *data, *table, results / "leaderboard.html")

@@ -35,7 +35,9 @@ def test_the_parts_of_a_study_add_up_to_its_wall_clock(programs, tmp_path):
         "export/A_B": 2,
         "dataset": 1,
         "tables": 3,
-        "figure/f": 4,
+        "figures": 4,
+        "baselines": 2,
+        "classifier": 1,
     }.items():
         file = tmp_path / f"benchmarks/{name}.tsv"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,8 +49,8 @@ def test_the_parts_of_a_study_add_up_to_its_wall_clock(programs, tmp_path):
     parts = programs("study").breakdown(tmp_path, wall=20, cores=2)
     assert sum(parts.values()) == 40
     assert {name: value for name, value in parts.items() if value} == {
-        "training": 12, "start-up and evaluation of training jobs": 3, "export": 2, "figure": 4, "tables and pages": 3,
-        "dataset and grid": 1, "Snakemake and idle": 15,
+        "training": 12, "start-up and evaluation of training jobs": 3, "export": 2, "figures": 4, "tables and pages": 3,
+        "baselines": 3, "dataset and grid": 1, "Snakemake and idle": 12,
     }  # fmt: skip
 
 

@@ -243,7 +243,7 @@ def test_a_training_that_is_stopped_loses_an_epoch_at_most_and_ends_at_the_same_
     ("stage", "victim", "gone", "log"),
     [
         ("export", "job", MODEL / "encoder.onnx", "export/DNN1_DNN1.log"),
-        ("figure", "job", Path("results/figures/training_curves.png"), "figure/training_curves.log"),
+        ("figures", "job", Path("results/figures/training_curves.png"), "figures.log"),
         ("train", "snakemake", MODEL / "weights.safetensors", "train/DNN1_DNN1.log"),
     ],
 )

@@ -222,6 +222,7 @@ def test_pages_are_kept_apart_in_the_pdf_and_stacked_in_the_png(study, tmp_path)
     with Image.open(tmp_path / "a.png") as image:
         assert image.size[1] == pytest.approx(sum(heights), abs=3)
     assert len(re.findall(rb"/Type /Page\b", (tmp_path / "a.pdf").read_bytes())) == len(pages) == 2
+    assert not any(plt.fignum_exists(page.number) for page in pages)  # all figures of a study are drawn in one process
 
 
 def test_every_figure_of_the_catalogue_is_drawn():

@@ -39,11 +39,7 @@ def test_every_stage_reads_what_others_write(tune):
             if STAGES[writer].of == "pair" and stage.of in ("model", "pair"):
                 written |= set(files)  # of the same pair
                 continue
-            written |= {
-                path.format(encoder=encoder, decoder="DNN1", figure="")
-                for path in files
-                for encoder in ("DNN1", "CNN2")
-            }
+            written |= {path.format(encoder=encoder, decoder="DNN1") for path in files for encoder in ("DNN1", "CNN2")}
         assert ("tuning" in inputs) == (bool(tune) and "tune" in stage.reads)
         for paths in inputs.values():
             assert set([paths] if isinstance(paths, str) else paths) <= written, stage
@@ -94,19 +90,19 @@ def test_a_job_that_is_done_and_lacks_a_file_is_made_again(tmp_path, monkeypatch
     assert study.lost(None, ["quantise"]) == []  # was never asked for
 
 
-def test_a_figure_waits_for_the_stages_that_it_is_drawn_from():
+def test_the_figures_wait_for_every_model_and_are_two_files_each():
     study = jobs()
-    for name, figure in FIGURES.items():
-        waits = study.drawn_from(SimpleNamespace(figure=name))
-        assert waits == study.all_done(*figure.reads)
-    assert any(figure.reads for figure in FIGURES.values())
+    for stage in ("train", "measure"):
+        assert study.reads("figures")[stage] == study.all_done(stage)
+    written = [f"results/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")]
+    assert sorted(study.writes("figures").values()) == sorted(written)
 
 
 def test_logs_and_benchmarks_are_named_like_the_job():
     study = jobs()
     assert study.of_stage("logs", "train", ".log") == "results/logs/train/{encoder}_{decoder}.log"
-    assert study.of_stage("benchmarks", "figure", ".tsv") == "results/benchmarks/figure/{figure}.tsv"
-    assert study.of_stage("logs", "untrained", ".log") == "results/logs/untrained/{encoder}.log"
+    assert study.of_stage("benchmarks", "figures", ".tsv") == "results/benchmarks/figures.tsv"
+    assert study.of_stage("logs", "fidelity", ".log") == "results/logs/fidelity/{encoder}_{decoder}.log"
     assert study.of_stage("logs", "tables", ".log") == "results/logs/tables.log"
 
 

@@ -71,9 +71,11 @@ def write_baselines(path):
     write(path / "pixels.json", {"pixels": measures(0.9), "pca": pca, "spectra": {"": [3 * np.exp(2), 3.0, 1.0]}})
     classifier = {"frechet_floor": 1.0, "frechet_ceiling": 100.0, "classifier_accuracy": 0.99}
     write(path / "classifier.json", classifier)
-    for i, encoder in enumerate(("DNN1", "CNN1")):
-        untrained = {size: {seed: measures(i + int(size) / 100 + int(seed) / 10) for seed in "01"} for size in "25"}
-        write(path / "untrained" / f"{encoder}.json", {"": untrained})
+    untrained = {
+        encoder: {"": {size: {seed: measures(i + int(size) / 100 + int(seed) / 10) for seed in "01"} for size in "25"}}
+        for i, encoder in enumerate(("DNN1", "CNN1"))
+    }
+    write(path / "untrained.json", untrained)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The workflow end to end, on a copy of the checkout so that files may be edited."""
 
 import gzip
+import html
 import json
 import re
 import shutil
@@ -93,7 +94,7 @@ def test_touching_a_file_runs_nothing(edited):
 
 def test_editing_a_plot_draws_again_and_trains_nothing(edited, edit):
     edit("vae/report/figures/losses.py", "\n# edited\n")
-    assert planned(cwd=edited) == {"figure": len(FIGURES), "page": 1}
+    assert planned(cwd=edited) == {"figures": 1, "page": 1}
 
 
 def test_editing_a_network_trains_again(edited, edit):
@@ -110,7 +111,7 @@ def test_changing_a_key_that_models_depend_on_trains_again(edited, tmp_path, cha
 
 def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(edited, tmp_path):
     jobs = planned(*overlay(tmp_path, {"evaluation": {"collapsed_below": 2}}), cwd=edited)
-    assert set(jobs) == {"check", "tables", "claims", "page", "figure", "leaderboard"}
+    assert set(jobs) == {"check", "tables", "claims", "page", "figures", "leaderboard"}
 
 
 def test_adding_an_encoder_trains_only_its_pairs(edited, tmp_path):
@@ -137,7 +138,7 @@ def test_a_deleted_file_of_one_model_is_made_again(edited, tmp_path, file, stage
     jobs = planned(cwd=edited)
     (tmp_path / file).rename(path)
     assert jobs[stage] == 1
-    assert jobs.keys() >= {"tables", "figure"}
+    assert jobs.keys() >= {"tables", "figures"}
     assert ("export" in jobs) == (stage == "train")
 
 
@@ -194,11 +195,7 @@ def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, mo
         ["claims", *table, *budget, tables / "claims.csv", tables / "effects.csv"],
         ["page", *table, *budget, "--claims", tables / "claims.csv", tmp_path / "claims.html", *figures],
         ["leaderboard", "--dataset", results / "data/dataset.npz", *table, tmp_path / "leaderboard.html"],
-    ]
-    commands += [
-        ["figure", "--dataset", results / "data/dataset.npz", "--results", results, name]
-        + [tmp_path / f"figures/{name}.{suffix}" for suffix in ("png", "pdf")]
-        for name in FIGURES
+        ["figures", "--dataset", results / "data/dataset.npz", "--results", results, tmp_path / "figures"],
     ]
     for command in commands:
         assert main([str(word) for word in command]) == 0
@@ -208,13 +205,15 @@ def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, mo
         assert file.read_bytes() == (results / file.relative_to(tmp_path)).read_bytes(), file
 
 
-def test_the_report_holds_every_figure_and_the_leaderboard(edited):
+def test_the_report_holds_every_figure_with_its_own_caption_and_the_pages(edited):
     snakemake("--report", "report.html", "--configfile", "tests/study.yaml", cwd=edited)
     report = (edited / "report.html").read_text()
-    for path in (edited / "results/figures").glob("*.png"):
-        assert f"results/figures/{path.name}" in report
-    assert "results/leaderboard.html" in report
-    assert "results/claims.html" in report
+    shown, _ = json.JSONDecoder().raw_decode(report, report.index('{"results/'))
+    pages = {"results/leaderboard.html", "results/claims.html"}
+    assert shown.keys() == pages | {f"results/figures/{name}.png" for name in FIGURES}
+    for name, figure in FIGURES.items():
+        caption = re.sub("<.*?>", "", shown[f"results/figures/{name}.png"]["caption"])
+        assert html.unescape(caption).split() == figure.caption.split()
 
 
 @pytest.mark.parametrize(
@@ -318,8 +317,8 @@ use rule * from {name} as {name}_*
     printed = snakemake("--dry-run", "--printshellcmds", cwd=tmp_path)
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.M))
     for name in ("default", "elbo"):
-        assert {stage: int(jobs[f"{name}_{stage}"]) for stage in ("dataset", "train", "tables", "figure")} == {
-            "dataset": 1, "train": 25, "tables": 1, "figure": len(FIGURES),
+        assert {stage: int(jobs[f"{name}_{stage}"]) for stage in ("dataset", "train", "tables", "figures")} == {
+            "dataset": 1, "train": 25, "tables": 1, "figures": 1,
         }  # fmt: skip
         written = f"--done {name}/results/jobs/CNN1_CNN2/train {name}/results/models/L{{25,50,200}}_CNN1_CNN2/seed0"
         assert written in printed

@@ -14,33 +14,129 @@ from vae.registry import Registry
 class Stage:
     """What a stage does, in a line; the stages whose files it reads; the files that it writes, by name.
 
-    One job writes one set of files `of` the study, an encoder, a pair or a figure, below `results/`, or of each of its
-    models, in their folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study
-    leaves it out until it is asked for.
+    One job writes one set of files `of` the study or of a pair, below `results/`, or of each of its models, in their
+    folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study leaves it out until
+    it is asked for.
     """
 
     name: str
     summary: str
     reads: tuple[str, ...]
     writes: dict[str, str]
-    of: Literal["study", "encoder", "pair", "figure", "model"] = "study"
+    of: Literal["study", "pair", "model"] = "study"
     gpu: bool = False
     on_demand: bool = False
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The category of a figure in the report, and its caption.
-
-    `reads` are the stages whose files it is drawn from beside the tables; `on_page`, whether the page of claims has it.
-    """
+    """The category of a figure in the report, its caption, and whether it is on the page of claims."""
 
     name: str
     category: str
     caption: str
-    reads: tuple[str, ...] = ()
     on_page: bool = True
 
+
+FIGURES: Registry[Figure] = Registry("figure")
+for figure in (
+    Figure(
+        "collapse_atlas",
+        "0 Claims",
+        "Above: for each latent size, encoder (row) and decoder (column), the share of seeds that collapsed, and in"
+        " each"
+        " cell the mean KLD. Middle: over the latent size, the share of collapsed models beside the effective beta, the"
+        " weight of the KLD in what was minimised; and KLD and active units of every model beside what the theory of"
+        " linear VAEs says. Below: the KLD of every latent dimension, sorted, a line per model (orange where it is"
+        " collapsed), and the theory in black. The theory knows nothing of architectures: it takes the variances of the"
+        " images' principal directions and the effective beta, and says that a direction is coded where its variance"
+        " exceeds beta times the noise. Values below 0.001 are drawn there.",
+    ),
+    Figure(
+        "effect_sizes",
+        "0 Claims",
+        "How far one step of each choice (another family, a doubling of depth, latent size or parameters) moves each"
+        " measure, in standard deviations of that measure over all architectures, by a linear model of their means over"
+        " seeds. An interaction is what two steps together add to the sum of each alone. Blue: significant at 5%,"
+        " corrected for the number of terms.",
+    ),
+    Figure(
+        "kld_ranked",
+        "2 Losses",
+        "All models ranked by the KLD of their codes from the prior, on a logarithmic axis. Orange squares are"
+        " collapsed: in at least half of the seeds their KLD is below the dashed threshold. Values below 1e-6 are drawn"
+        " at the edge.",
+    ),
+    Figure(
+        "reconstruction_ranked",
+        "2 Losses",
+        "All models, ranked by reconstruction of the validation images, with the reconstruction of the test images"
+        " (circles and squares, lower axis) and the KLD of the same model (green crosses, upper axis, logarithmic). The"
+        " dashed line is the loss of the constant decoder, which answers every image with the mean training image:"
+        " about the best that a completely collapsed model can do.",
+    ),
+    Figure(
+        "reconstruction_top_quartile",
+        "2 Losses",
+        "The best quarter of the models by reconstruction of the validation images, with that of the test images (lower"
+        " axis) and the KLD of the same model (green crosses,"
+        " upper axis, logarithmic). Crosses that move left as rank worsens mean that a model that codes more"
+        " reconstructs better.",
+    ),
+    Figure(
+        "top_quartile_counts",
+        "3 Architectures",
+        "How many models of the top quartile by reconstruction have each latent size, encoder and decoder. The orange"
+        " line is the count to expect if the architecture made no difference: the share that it has in the grid. A star"
+        " marks a count that differs from it at 5%, by Fisher's exact test, corrected for the number of bars.",
+    ),
+    Figure(
+        "top_quartile_counts_by_latent_size",
+        "3 Architectures",
+        "The models of the top quartile by reconstruction, counted by architecture and latent size: encoders above,"
+        " decoders below.",
+    ),
+    Figure(
+        "pca_top_quartile",
+        "4 Latent spaces",
+        "Posterior means of up to 2,000 test images in their first two principal components, one panel per model of the"
+        " top quartile, best reconstruction first, coloured by class where the dataset has labels. Above each panel:"
+        " rank, model, and the share of the variance that the two components hold; where it is small, classes that"
+        " overlap here may well lie apart in the other dimensions. With several seeds, the first that did not diverge"
+        " is"
+        " shown.",
+    ),
+    Figure(
+        "pca_top_half",
+        "4 Latent spaces",
+        "Posterior means of up to 2,000 test images in their first two principal components, one panel per model of the"
+        " top half, drawn as those of the top quartile are.",
+    ),
+    Figure(
+        "reconstructions",
+        "5 Images",
+        "The first test image of each class (the first ten images, where there are no labels), and what the three best,"
+        " the three median and the three worst models by reconstruction make of them, each decoded from one draw of its"
+        " code by the exported models. Below each name: rank, reconstruction and KLD in nats per image.",
+        on_page=False,
+    ),
+    Figure(
+        "prior_samples",
+        "5 Images",
+        "Codes drawn from the prior and decoded by the exported decoders, for the same models as in the figure of"
+        " reconstructions.",
+        on_page=False,
+    ),
+    Figure(
+        "training_curves",
+        "6 Training",
+        "Reconstruction and KLD over the training, as means over each epoch while the weights move. One panel per"
+        " encoder and decoder, one line per latent size and seed. The dashed line is the loss of the constant decoder"
+        " (the mean training image); first epochs may lie above the panel.",
+        on_page=False,
+    ),
+):
+    FIGURES.add(figure.name, figure)
 
 STAGES: Registry[Stage] = Registry("stage")
 for stage in (
@@ -57,17 +153,10 @@ for stage in (
         {"config": "config.yaml"},
     ),
     Stage(
-        "pixels",
-        "measure the baselines of pixels: their classes, their components, and the linear VAE",
+        "baselines",
+        "measure the baselines of models: pixels, their components, the linear VAE, and encoders before training",
         ("dataset",),
-        {"pixels": "baselines/pixels.json"},
-    ),
-    Stage(
-        "untrained",
-        "measure the baseline of an encoder before it is trained",
-        ("dataset",),
-        {"untrained": "baselines/untrained/{encoder}.json"},
-        of="encoder",
+        {"pixels": "baselines/pixels.json", "untrained": "baselines/untrained.json"},
     ),
     Stage(
         "classifier",
@@ -142,17 +231,7 @@ for stage in (
     Stage(
         "tables",
         "gather all models in one table, and rank architectures",
-        (
-            "check",
-            "train",
-            "export",
-            "measure",
-            "tune",
-            "fidelity",
-            "pixels",
-            "untrained",
-            "classifier",
-        ),
+        ("check", "train", "export", "measure", "tune", "fidelity", "baselines", "classifier"),
         {
             "models": "tables/models.csv",
             "architectures": "tables/architectures.csv",
@@ -167,11 +246,10 @@ for stage in (
         {"claims": "tables/claims.csv", "effects": "tables/effects.csv"},
     ),
     Stage(
-        "figure",
-        "draw one figure as PNG and PDF",
-        ("dataset", "pixels", "tables", "claims"),
-        {"png": "figures/{figure}.png", "pdf": "figures/{figure}.pdf"},
-        of="figure",
+        "figures",
+        "draw every figure as PNG and PDF",
+        ("dataset", "train", "measure", "baselines", "tables", "claims"),
+        {name: f"figures/{name}.png" for name in FIGURES} | {f"{name}_pdf": f"figures/{name}.pdf" for name in FIGURES},
     ),
     Stage(
         "page",
@@ -202,109 +280,3 @@ for name, summary in {
     "native": "build the encoder in C++",
 }.items():
     TOOLS.add(name, summary)
-
-FIGURES: Registry[Figure] = Registry("figure")
-for figure in (
-    Figure(
-        "collapse_atlas",
-        "0 Claims",
-        "Above: for each latent size, encoder (row) and decoder (column), the share of seeds that collapsed, and in"
-        " each"
-        " cell the mean KLD. Middle: over the latent size, the share of collapsed models beside the effective beta, the"
-        " weight of the KLD in what was minimised; and KLD and active units of every model beside what the theory of"
-        " linear VAEs says. Below: the KLD of every latent dimension, sorted, a line per model (orange where it is"
-        " collapsed), and the theory in black. The theory knows nothing of architectures: it takes the variances of the"
-        " images' principal directions and the effective beta, and says that a direction is coded where its variance"
-        " exceeds beta times the noise. Values below 0.001 are drawn there.",
-        reads=("train",),
-    ),
-    Figure(
-        "effect_sizes",
-        "0 Claims",
-        "How far one step of each choice (another family, a doubling of depth, latent size or parameters) moves each"
-        " measure, in standard deviations of that measure over all architectures, by a linear model of their means over"
-        " seeds. An interaction is what two steps together add to the sum of each alone. Blue: significant at 5%,"
-        " corrected for the number of terms.",
-    ),
-    Figure(
-        "kld_ranked",
-        "2 Losses",
-        "All models ranked by the KLD of their codes from the prior, on a logarithmic axis. Orange squares are"
-        " collapsed: in at least half of the seeds their KLD is below the dashed threshold. Values below 1e-6 are drawn"
-        " at the edge.",
-    ),
-    Figure(
-        "reconstruction_ranked",
-        "2 Losses",
-        "All models, ranked by reconstruction of the validation images, with the reconstruction of the test images"
-        " (circles and squares, lower axis) and the KLD of the same model (green crosses, upper axis, logarithmic). The"
-        " dashed line is the loss of the constant decoder, which answers every image with the mean training image:"
-        " about the best that a completely collapsed model can do.",
-    ),
-    Figure(
-        "reconstruction_top_quartile",
-        "2 Losses",
-        "The best quarter of the models by reconstruction of the validation images, with that of the test images (lower"
-        " axis) and the KLD of the same model (green crosses,"
-        " upper axis, logarithmic). Crosses that move left as rank worsens mean that a model that codes more"
-        " reconstructs better.",
-    ),
-    Figure(
-        "top_quartile_counts",
-        "3 Architectures",
-        "How many models of the top quartile by reconstruction have each latent size, encoder and decoder. The orange"
-        " line is the count to expect if the architecture made no difference: the share that it has in the grid. A star"
-        " marks a count that differs from it at 5%, by Fisher's exact test, corrected for the number of bars.",
-    ),
-    Figure(
-        "top_quartile_counts_by_latent_size",
-        "3 Architectures",
-        "The models of the top quartile by reconstruction, counted by architecture and latent size: encoders above,"
-        " decoders below.",
-    ),
-    Figure(
-        "pca_top_quartile",
-        "4 Latent spaces",
-        "Posterior means of up to 2,000 test images in their first two principal components, one panel per model of the"
-        " top quartile, best reconstruction first, coloured by class where the dataset has labels. Above each panel:"
-        " rank, model, and the share of the variance that the two components hold; where it is small, classes that"
-        " overlap here may well lie apart in the other dimensions. With several seeds, the first that did not diverge"
-        " is"
-        " shown.",
-        reads=("measure",),
-    ),
-    Figure(
-        "pca_top_half",
-        "4 Latent spaces",
-        "Posterior means of up to 2,000 test images in their first two principal components, one panel per model of the"
-        " top half, drawn as those of the top quartile are.",
-        reads=("measure",),
-    ),
-    Figure(
-        "reconstructions",
-        "5 Images",
-        "The first test image of each class (the first ten images, where there are no labels), and what the three best,"
-        " the three median and the three worst models by reconstruction make of them, each decoded from one draw of its"
-        " code by the exported models. Below each name: rank, reconstruction and KLD in nats per image.",
-        reads=("measure",),
-        on_page=False,
-    ),
-    Figure(
-        "prior_samples",
-        "5 Images",
-        "Codes drawn from the prior and decoded by the exported decoders, for the same models as in the figure of"
-        " reconstructions.",
-        reads=("measure",),
-        on_page=False,
-    ),
-    Figure(
-        "training_curves",
-        "6 Training",
-        "Reconstruction and KLD over the training, as means over each epoch while the weights move. One panel per"
-        " encoder and decoder, one line per latent size and seed. The dashed line is the loss of the constant decoder"
-        " (the mean training image); first epochs may lie above the panel.",
-        reads=("train",),
-        on_page=False,
-    ),
-):
-    FIGURES.add(figure.name, figure)

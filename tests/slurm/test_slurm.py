@@ -79,14 +79,14 @@ def test_a_study_on_slurm_ends_whole_whatever_happens_to_its_jobs(study, checkou
     cluster.run("scancel", cancelled["JobId"])
     lost = cluster.until(lambda: during("measure"), "job after the export", 300)
     cluster.run("scontrol", "update", f"NodeName={lost['BatchHost']}", "State=DOWN", "Reason=test")
-    on_the_other = cluster.until(lambda: during("tables", "figure"), "job after the loss of a node", 300)
+    on_the_other = cluster.until(lambda: during("tables", "figures"), "job after the loss of a node", 300)
     cluster.run("scontrol", "update", f"NodeName={lost['BatchHost']}", "State=RESUME")
     assert study.wait(600) == 0, (tmp_path / "printed").read_text()
     assert on_the_other["BatchHost"] != lost["BatchHost"]
 
     jobs = by_rule()
     states = {rule: sorted(job["JobState"] for job in group) for rule, group in jobs.items()}
-    whole = {rule: ["COMPLETED"] * count for rule, count in {"dataset": 1, "figure": 1}.items()}
+    whole = {rule: ["COMPLETED"] * count for rule, count in {"dataset": 1, "figures": 1}.items()}
     assert whole.items() <= states.items()
     # The training was ended for its memory once, and had enough the next time.
     assert sorted((job["JobState"], job["MinMemoryNode"]) for job in jobs["train"]) == [

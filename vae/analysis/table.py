@@ -26,7 +26,7 @@ def gather(results: Path, config: dict) -> pd.DataFrame:
     `results` is the folder of a study's results, and `config` its config.
     """
     specs, seeds = expand(config), config["training"]["seeds"]
-    baselines, configs = Baselines(results / "baselines", specs), Configs(results, config)
+    baselines, configs = Baselines(results / "baselines"), Configs(results, config)
     rows = pd.DataFrame(
         [
             _row(folder(results / "models", spec, seed), spec, seed, config["evaluation"], baselines)
@@ -95,13 +95,11 @@ class Configs:
 
 
 class Baselines:
-    """What the stages `pixels`, `untrained` and `classifier` have measured, as columns of the table of models."""
+    """What the stages `baselines` and `classifier` have measured, as columns of the table of models."""
 
-    def __init__(self, folder: Path, specs: list[Spec]):
-        self.pixels = provenance.read(folder / "pixels.json")
-        self.classifier = provenance.read(folder / "classifier.json")
-        encoders = dict.fromkeys(str(spec.encoder) for spec in specs)
-        self.untrained = {name: provenance.read(folder / "untrained" / f"{name}.json") for name in encoders}
+    def __init__(self, folder: Path):
+        names = ("pixels", "untrained", "classifier")
+        self.pixels, self.untrained, self.classifier = (provenance.read(folder / f"{name}.json") for name in names)
 
     def of(self, spec: Spec, seed: int, effective_beta: float) -> dict:
         """The columns of a model."""

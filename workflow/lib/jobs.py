@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.io import local
 
 from vae import grid
-from vae.catalogue import FIGURES, STAGES
+from vae.catalogue import STAGES
 from vae.provenance import ROOT, closure
 
 # What Snakemake calls the wildcards of a job that `jobs` in the config asks for.
@@ -59,9 +59,6 @@ class Jobs:
                     file: path if of_its_own else [path.format(**pair) for pair in self.pairs[name]]
                     for file, path in self.writes(name).items()
                 }
-            elif read.of == "encoder":
-                encoders = self.config["grid"]["encoders"]
-                inputs[name] = [path.format(encoder=e) for path in self.writes(name).values() for e in encoders]
             elif read.of != "pair":
                 inputs |= self.writes(name)
         return inputs | {"code": [local(os.path.relpath(ROOT / file)) for file in closure(stage)]}
@@ -86,8 +83,7 @@ class Jobs:
 
     def of_stage(self, folder: str, stage: str, suffix: str) -> str:
         """The pattern of the file that a job of a stage has in `logs` or `benchmarks`."""
-        names = {"study": "", "encoder": "/{encoder}", "figure": "/{figure}"}
-        names |= {"pair": "/{encoder}_{decoder}", "model": f"/{self.pattern}"}
+        names = {"study": "", "pair": "/{encoder}_{decoder}", "model": f"/{self.pattern}"}
         return f"results/{folder}/{stage}{names[STAGES[stage].of]}{suffix}"
 
     def done(self, stage: str) -> str:
@@ -145,10 +141,6 @@ class Jobs:
     def folder(self, _, output) -> Path:
         """The folder `results` that a job writes to, below the prefix of a `module`."""
         return next(parent for parent in Path(output[0]).parents if parent.name == "results")
-
-    def drawn_from(self, wildcards) -> list[str]:
-        """The files that a figure waits for beside the tables. It is an input function."""
-        return self.all_done(*FIGURES[wildcards.figure].reads)
 
     def dataset_files(self) -> list[str]:
         """The files of the configured dataset, if it is the user's own: changed data is another study."""

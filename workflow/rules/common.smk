@@ -62,7 +62,6 @@ wildcard_constraints:
     latent_size=r"[1-9]\d*",
     encoder=grid.NETWORK,
     decoder=grid.NETWORK,
-    figure="|".join(FIGURES),
 
 
 # The jobs' commands find the package of this checkout, whatever directory they run in and whatever else lies there.

@@ -2,7 +2,7 @@
 rule page:
     input:
         **jobs.reads("page"),
-        figures=expand(jobs.writes("figure")["png"], figure=[name for name in FIGURES if FIGURES[name].on_page]),
+        figures=[jobs.writes("figures")[name] for name in FIGURES if FIGURES[name].on_page],
     output:
         page=report(
             jobs.writes("page")["page"],
