@@ -21,14 +21,16 @@ PIXELS = 28 * 28
 OFF = {
     "networks": {"initialisation": "torch"},
     "objective": {"kl_warmup": 0.0},
-    "training": {"schedule": "constant", "warmup": 0.0, "gradient_clip": None, "scaled_rate": False},
+    "training": {"schedule": "constant", "warmup": 0.0, "gradient_clip": None, "scaled_rate": False, "antithetic": False},
 }
 # Every gradient of these models is longer.
 CLIP = 10.0
 ALL_ON = {
     "networks": {"initialisation": "he"},
     "objective": {"kl_warmup": 0.25},
-    "training": {"schedule": "cosine", "warmup": 0.1, "gradient_clip": CLIP, "scaled_rate": True},
+    "training": {
+        "schedule": "cosine", "warmup": 0.1, "gradient_clip": CLIP, "scaled_rate": True, "antithetic": True,
+    },
 }
 
 
@@ -174,6 +176,33 @@ def test_the_first_step_of_adam_goes_as_far_in_every_layer_as_its_rate_says(imag
     for name, weights in before.state_dict().items():
         longest = (after.state_dict()[name] - weights).abs().max().item()
         assert longest == pytest.approx(0.5 * rates[name], rel=1e-3), name
+
+
+def test_opposite_codes_cancel_what_is_odd_in_the_noise(double):
+    """With a linear decoder and a Gaussian likelihood, the gradient in the mean of a code is that without noise."""
+    generator = torch.Generator().manual_seed(0)
+    images, mean, noise = (torch.randn(5, size, generator=generator) for size in (6, 3, 3))
+    weights, images = torch.randn(3, 6, generator=generator), images[:, None, None]
+    mean.requires_grad_()
+
+    def gradient(noise, antithetic):
+        codes = Training("sgd", 1.0, 5, 1, None, antithetic=antithetic).codes(noise)
+        nats = (images - ((mean + 2 * codes) @ weights)[..., None, None, :]).square().flatten(-3).sum(-1)
+        return torch.autograd.grad(nats.mean(), mean)[0]
+
+    without = gradient(torch.zeros_like(noise), False)
+    torch.testing.assert_close(gradient(noise, True), without)
+    assert (gradient(noise, False) - without).norm() > 0.1 * without.norm()
+
+
+def test_an_image_of_many_codes_loses_their_mean(images, recipe):
+    """Code by code, of the whole model too."""
+    spec, inputs = Spec.parse("L3_CNN1_CNN2"), as_inputs(images[:7])
+    model = build(spec, (28, 28), recipe.networks, 0)
+    noise = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
+    many, one, other = (loop.terms(recipe.objective, model(inputs, each), inputs, 0.5) for each in (noise, *noise))
+    torch.testing.assert_close(many, (one + other) / 2)
+    assert one[1] != other[1]
 
 
 def test_a_clip_that_no_gradient_reaches_changes_nothing(images, recipe):

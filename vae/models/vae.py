@@ -52,7 +52,7 @@ class VAE(nn.Module):
 
     `encoder` takes images in [0, 1], `[B, C, H, W]`, to mean and log-variance of q(z|x), each `[B, latent_size]`;
     `decoder` takes codes to logits of p(x|z), `[B, C, H, W]`. The whole takes images and standard normal noise,
-    `[B, latent_size]`, to mean, log-variance and the logits of one sampled code.
+    `[..., B, latent_size]`, to mean, log-variance and the logits of as many sampled codes, `[..., B, C, H, W]`.
     """
 
     def __init__(self, spec: Spec, image_shape: tuple[int, ...], widths: Networks):
@@ -66,11 +66,13 @@ class VAE(nn.Module):
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_variance = self.encoder(images)
-        return mean, log_variance, self.decoder(sample(mean, log_variance, noise))
+        codes = sample(mean, log_variance, noise)
+        logits = self.decoder(codes.flatten(end_dim=-2))
+        return mean, log_variance, logits.unflatten(0, codes.shape[:-1])
 
 
 def sample(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """z = mean + exp(log_variance / 2) · noise, the reparameterised sample of q(z|x), all `[B, latent_size]`."""
+    """z = mean + exp(log_variance / 2) · noise, the reparameterised sample of q(z|x): `[B, latent_size]`, as `noise`."""
     return mean + (log_variance / 2).exp() * noise
 
 

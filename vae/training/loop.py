@@ -85,7 +85,7 @@ def train(
         for done, (chosen, noise) in zip(shares(recipe, len(images), len(run.history)), batches, strict=True):
             inputs = as_inputs(inputs_of_epoch[chosen])
             with autocast(training.precision, device):
-                outputs = model(inputs, noise)
+                outputs = model(inputs, training.codes(noise))
             losses = terms(recipe.objective, outputs, inputs, beta * recipe.objective.warmed(done))
             loss, *_ = losses
             loss.backward()

@@ -25,7 +25,7 @@ def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int)
         model = VAE(spec, image_shape, recipe.networks)
         inputs, noise = torch.zeros(batch, *to_planes(image_shape)), torch.zeros(batch, spec.latent_size)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            terms(recipe.objective, model(inputs, noise), inputs, 1.0)
+            terms(recipe.objective, model(inputs, recipe.training.codes(noise)), inputs, 1.0)
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights) / batch
     # Weights, their gradients, two moments, a snapshot, those before a step of a stack, and a working copy; activations

@@ -30,16 +30,16 @@ class Objective:
     kl_warmup: float = 0.0
 
     def reconstruction(self, logits: Tensor, images: Tensor) -> Tensor:
-        """-log p(x|z) in nats per image, `[B]`, for logits and images in [0, 1], both `[B, C, H, W]`.
+        """-log p(x|z) in nats, `[..., B]`, for logits `[..., B, C, H, W]` and images in [0, 1], `[B, C, H, W]`.
 
         `bernoulli` is the cross-entropy of grey levels taken as probabilities; `gaussian` has the mean sigmoid(logits)
         and the same fixed standard deviation `sigma` for every pixel.
         """
         if self.likelihood == "bernoulli":
-            nats = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+            nats = F.binary_cross_entropy_with_logits(logits, images.expand_as(logits), reduction="none")
         else:
             nats = ((images - logits.sigmoid()) / self.sigma).square() / 2 + log(self.sigma) + log(2 * pi) / 2
-        return nats.flatten(1).sum(1)
+        return nats.flatten(-3).sum(-1)
 
     def effective_beta(self, pixels: int, latent_size: int | Tensor) -> float | Tensor:
         """The weight of the KLD, in nats, against the reconstruction, in nats."""

@@ -5,7 +5,7 @@ from math import cos, pi, sqrt
 
 import torch
 
-from torch import nn
+from torch import Tensor, nn
 
 from vae.grid import variants, varied
 from vae.models.initialisation import inputs, layers
@@ -21,6 +21,7 @@ class Training:
 
     `warmup` is a share of the steps; `gradient_clip` is the largest norm of the gradient of the loss in nats per image,
     None for any. Where `scaled_rate` is true, the learning rate of each layer is a share of it.
+    Where `antithetic` is true, an image is decoded from two codes, one as far from the posterior's mean as the other.
     """
 
     optimizer: str
@@ -33,6 +34,7 @@ class Training:
     warmup: float = 0.0
     gradient_clip: float | None = None
     scaled_rate: bool = False
+    antithetic: bool = False
 
     def rate(self, done: float) -> float:
         """The learning rate when a share `done` of all steps, from 0 to 1, is done."""
@@ -65,6 +67,13 @@ class Training:
             for name, layer in named.items()
             for of_layer, _ in layer.named_parameters(recurse=False)
         }
+
+    def codes(self, noise: Tensor) -> Tensor:
+        """The noise of all codes of an image for that of one, `[..., B, latent_size]`: itself, or `[..., 2, B, ...]`.
+
+        Of two opposite codes, the terms that are odd in the noise cancel in the loss and in its gradient.
+        """
+        return torch.stack([noise, -noise], dim=-3) if self.antithetic else noise
 
 
 @dataclass(frozen=True)

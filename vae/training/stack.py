@@ -68,7 +68,7 @@ class Stack:
         self.totals = torch.zeros(len(runs), 3, device=device)
 
     def outputs(self, inputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `VAE` makes of images `[M, B, C, H, W]` and noise `[M, B, latent_size]`, for M models."""
+        """What `VAE` makes of images `[M, B, C, H, W]` and noise `[M, ..., B, latent_size]`, for M models."""
         return torch.vmap(partial(functional_call, self.model))(self.weights, (inputs, noise))
 
     def set_done(self, done: float) -> None:
@@ -80,7 +80,7 @@ class Stack:
         """A step on the images of these indices, `[M, B]`, with noise `[M, B, latent_size]`."""
         inputs = as_inputs(self.images[self.rows, chosen].flatten(0, 1)).unflatten(0, chosen.shape)
         with autocast(self.recipe.training.precision, inputs.device):
-            outputs = self.outputs(inputs, noise)
+            outputs = self.outputs(inputs, self.recipe.training.codes(noise))
         losses = torch.vmap(partial(terms, self.recipe.objective))(outputs, inputs, self.betas * self.warmed)
         self.optimizer.zero_grad()
         # The sum's gradient in the weights of one model is that of its own loss.

@@ -72,6 +72,8 @@ class Budget:
             "train": (3 * cost.passes, 3 * cost.passes),
             "measure": (self.shape[0] + bounded, self.shape[0] + bounded * evaluation["likelihood_samples"]),
         }.get(stage, (self.shape[0], self.shape[0]))
+        if stage == "train" and self.config["training"]["antithetic"]:
+            decoded *= 2
         work = encoded * cost.encoder + decoded * cost.decoder
         return ceil(START + models * (PER_MODEL + work / SPEED[device] / 60))
 
