@@ -4,13 +4,13 @@ import gzip
 import os
 import shutil
 import struct
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import starts
 import torch
 import yaml
 from filelock import FileLock
@@ -187,12 +187,9 @@ def colour(tmp_path_factory, worker_id):
 
 def snakemake(*arguments, cwd, ok=True):
     """Run Snakemake; returns all it printed."""
-    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert (done.returncode == 0) == ok, done.stdout
-    return done.stdout
+    code, printed = starts.snakemake([str(argument) for argument in arguments], cwd, ENVIRONMENT)
+    assert (code == 0) == ok, printed
+    return printed
 
 
 def errors(printed):
