@@ -21,7 +21,13 @@ PIXELS = 28 * 28
 OFF = {
     "networks": {"initialisation": "torch"},
     "objective": {"kl_warmup": 0.0},
-    "training": {"schedule": "constant", "warmup": 0.0, "gradient_clip": None, "scaled_rate": False, "antithetic": False},
+    "training": {
+        "schedule": "constant",
+        "warmup": 0.0,
+        "gradient_clip": None,
+        "scaled_rate": False,
+        "antithetic": False,
+    },
 }
 # Every gradient of these models is longer.
 CLIP = 10.0
@@ -29,7 +35,11 @@ ALL_ON = {
     "networks": {"initialisation": "he"},
     "objective": {"kl_warmup": 0.25},
     "training": {
-        "schedule": "cosine", "warmup": 0.1, "gradient_clip": CLIP, "scaled_rate": True, "antithetic": True,
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "gradient_clip": CLIP,
+        "scaled_rate": True,
+        "antithetic": True,
     },
 }
 

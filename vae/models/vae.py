@@ -72,7 +72,7 @@ class VAE(nn.Module):
 
 
 def sample(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """z = mean + exp(log_variance / 2) · noise, the reparameterised sample of q(z|x): `[B, latent_size]`, as `noise`."""
+    """z = mean + exp(log_variance / 2) · noise, the reparameterised sample of q(z|x), all `[..., B, latent_size]`."""
     return mean + (log_variance / 2).exp() * noise
 
 

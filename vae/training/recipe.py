@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from math import cos, pi, sqrt
 
 import torch
-
 from torch import Tensor, nn
 
 from vae.grid import variants, varied
