@@ -493,6 +493,8 @@ def test_models_that_diverge_say_so_and_are_left_out_and_counted(checkout, tmp_p
             "warmup": 0,
             "schedule": "constant",
             "gradient_clip": None,
+            "scaled_rate": False,
+            "antithetic": False,
             "seeds": [0],
         },
         "objective": {"kl_warmup": 0},

@@ -318,9 +318,9 @@ use rule * from {name} as {name}_*
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.M))
     for name in ("default", "elbo"):
         assert {stage: int(jobs[f"{name}_{stage}"]) for stage in ("dataset", "train", "tables", "figures")} == {
-            "dataset": 1, "train": 25, "tables": 1, "figures": 1,
+            "dataset": 1, "train": 16, "tables": 1, "figures": 1,
         }  # fmt: skip
-        written = f"--done {name}/results/jobs/CNN1_CNN2/train {name}/results/models/L{{25,50,200}}_CNN1_CNN2/seed0"
+        written = f"--done {name}/results/jobs/CNN1_CNN4/train {name}/results/models/L{{25,50,100}}_CNN1_CNN4/seed0"
         assert written in printed
     for training in re.findall(r"python -m vae train .*", printed):
         assert ('"reduction": "sum"' in training) == ("--done elbo/" in training)
