@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from itertools import count
@@ -19,7 +20,7 @@ def programs(monkeypatch):
     """The programs as modules, importable also by the processes that they start."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield importlib.import_module
-    for name in ("training", "study", "likelihood", "encoding"):
+    for name in ("training", "study", "likelihood", "encoding", "recipe"):
         sys.modules.pop(name, None)
 
 
@@ -68,7 +69,29 @@ def test_the_numbers_of_training_hang_together(benchmark, tmp_path, monkeypatch,
     assert "DNN1_DNN1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["encoding", "likelihood", "quantisation", "study"])
+def test_a_part_of_the_recipe_is_worth_what_its_sentinels_lose_without_it(
+    programs, colour, tmp_path, monkeypatch, capsys
+):
+    """A training whose steps go nowhere loses more, and one with nothing changed the same."""
+    shutil.copytree(colour / "results", tmp_path / "results")
+    shutil.copy(colour / "merged.yaml", tmp_path / "results/config.yaml")
+    (tmp_path / "results/data").mkdir()
+    for suffix in (".npz", ".json"):
+        shutil.copy(colour / f"dataset{suffix}", tmp_path / f"results/data/dataset{suffix}")
+    program = programs("recipe")
+    changes = {program.WHOLE: {}, "nothing": {}, "training": {"training.learning_rate": 1e-9}}
+    monkeypatch.setattr(program, "CHANGES", changes)
+    program.main([str(tmp_path / "results"), "--processes", "1", "--json", str(tmp_path / "recipe.json")])
+    rows = json.loads((tmp_path / "recipe.json").read_text())
+    losses = {(row["change"], row["label"]): row["loss"] for row in rows}
+    labels = {row["label"] for row in rows}
+    assert len(losses) == 3 * len(labels) > 3
+    for label in labels:
+        assert losses["nothing", label] == losses[program.WHOLE, label] < losses["training", label] - 1
+    assert "| nothing | " + " | ".join(["+0.0"] * len(labels)) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["encoding", "likelihood", "quantisation", "recipe", "study"])
 def test_every_program_starts_from_any_folder(name, tmp_path):
     """As its page gives it: by the package that is installed, without a path to it."""
     command = [sys.executable, ROOT / f"benchmarks/{name}.py", "--help"]
