@@ -157,10 +157,12 @@ def study(root, labels=None, **changes):
     budget = ["--fidelity", tables / "fidelity.csv"]
     more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
     vae("tables", *given, "--results", results, *table, *more, *budget)
-    vae("claims", *table, *budget, tables / "claims.csv", tables / "effects.csv")
-    vae("figures", *data, "--results", results, results / "figures")
+    decided = [tables / f"{name}.csv" for name in ("claims", "effects", "means", "rate_distortion")]
+    vae("claims", *table, *budget, *decided)
+    vae("figures", *data, "--results", results, results / "figures", *FIGURES)
     shown = [results / f"figures/{name}.png" for name in FIGURES if FIGURES[name].on_page]
-    vae("page", *table, *budget, "--claims", tables / "claims.csv", results / "claims.html", *shown)
+    given = ["--claims", decided[0], "--effects", decided[1]]
+    vae("page", *table, *budget, *given, results / "claims.html", *shown)
     vae("leaderboard", *data, *table, results / "leaderboard.html")
     return root
 

@@ -1,6 +1,6 @@
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 
 from vae import catalogue
 from vae.analysis import effects, ranking
+from vae.analysis.rate_distortion import Curve
 from vae.files import write_json, write_npz
 from vae.grid import expand, folder
 from vae.report import figures
@@ -42,8 +43,8 @@ def study(tmp_path_factory):
                     "validation_reconstruction": None if i == 0 else 80 + i + rng.normal(),
                     "kld": None if i == 0 else 10 ** rng.uniform(-8, 1.5),
                     "elbo": None if i == 0 else -100.0 - i,
-                    "likelihood_bound": None if i == 0 else -95.0 - i + rng.normal(),
-                    "probe_accuracy": None if i == 0 else rng.uniform(0.8, 0.9),
+                    "iwae_bound": None if i == 0 else -95.0 - i + rng.normal(),
+                    "probe_accuracy_sampled": None if i == 0 else rng.uniform(0.8, 0.9),
                     "frechet_distance": None if i == 0 else rng.uniform(10, 20),
                     "collapsed": None if i == 0 else i % 3 == 0,
                     "collapsed_below": 1.0,
@@ -71,7 +72,14 @@ def study(tmp_path_factory):
     test_images = rng.integers(0, 256, (50, 28, 28), np.uint8)
     spectrum = np.linspace(40, 0, 784)
     labels = ranking.by_architecture(rows)
-    tables = {"labels": labels, "counts": ranking.counts(labels), "effects": effects.fit(rows)}
+    tables = {"labels": labels, "counts": ranking.counts(labels), "effects": effects.shares(rows)}
+    tables["means"] = effects.means(rows)
+    rates, betas = np.array([5.0, 10.0, 20.0]), np.array([4.0, 2.0, 1.0])
+    tables["curves"] = {
+        (size, encoder, decoder): Curve.of(rates, 100 - 3 * rates + rates**2 / 40 + place, betas)
+        for size in (25, 50)
+        for place, (encoder, decoder) in enumerate(product(["DNN1", "CNN4"], ["DNN1", "DNN4", "CNN1"]))
+    }
     return figures.Study(
         rows, models=models, spectrum=spectrum, test_labels=np.arange(50) % 10, test_images=test_images, **tables
     )
@@ -137,21 +145,37 @@ def test_the_atlas_shows_the_share_that_collapsed_and_the_theory(study):
 def test_every_figure_says_how_many_architectures_diverged(study):
     sound = study.rows[study.rows["status"] == "ok"]
     whole = replace(study, rows=sound, labels=ranking.by_architecture(sound))
-    for name in ("kld_ranked", "effect_sizes", "top_quartile_counts"):
+    for name in ("kld_ranked", "effects", "top_quartile_counts"):
         for told, expected in ((study, ["1 of 100 architectures\ndiverged and are left out"]), (whole, [])):
             for page in figures.FIGURES[name](told):
                 assert [text.get_text() for text in page.texts if "diverged" in text.get_text()] == expected
                 plt.close(page)
 
 
-def test_effects_are_drawn_where_they_are_found(study):
-    fitted = effects.fit(study.rows)
-    (page,) = figures.FIGURES["effect_sizes"](study)
-    for axes, response in zip(page.axes, fitted["response"].unique(), strict=True):
-        drawn = sorted(x for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata())
-        assert drawn == pytest.approx(sorted(fitted.loc[fitted["response"] == response, "effect"]))
-    assert "with 95% intervals" in page.get_suptitle()
-    plt.close(page)
+def test_effects_are_drawn_as_they_are_measured(study):
+    shares, means = figures.FIGURES["effects"](study)
+    (axes,) = shares.axes
+    drawn = {
+        (patch.get_y(), container.get_label()): patch.get_width()
+        for container in axes.containers
+        for patch in container
+    }
+    assert sum(drawn.values()) == pytest.approx(study.effects["measure"].nunique())
+    shared = study.effects.set_index(["response", "term"])["share"]
+    part = shared["reconstruction"].drop("latent_size") / (1 - shared["reconstruction"]["latent_size"])
+    for term, share in part.items():
+        assert any(
+            label == term.replace("_", " ") and width == pytest.approx(share) for (_, label), width in drawn.items()
+        )
+    for axes, response in zip(means.axes, study.effects["response"].unique(), strict=True):
+        points = sorted(x for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata())
+        part = study.means[(study.means["response"] == response) & (study.means["choice"] != "latent_size")]
+        assert points == pytest.approx(sorted(part["difference"]))
+        ends = sorted(x for collection in axes.collections for x, _ in collection.get_segments()[0][:1])
+        assert set(np.round(ends, 9)) <= set(np.round(part["low"], 9))
+    assert "95% intervals between" in means.get_suptitle()
+    plt.close(shares)
+    plt.close(means)
 
 
 def test_a_kld_of_nothing_is_drawn_at_the_edge(study):

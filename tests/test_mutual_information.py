@@ -23,5 +23,7 @@ def test_a_gaussian_channel_has_its_capacity():
 
 
 def test_posteriors_that_are_not_finite_have_no_estimate():
-    latents = Latents(np.zeros((1, 2)), np.full((5, 2), np.nan), np.zeros((5, 2)), np.arange(1), np.arange(4))
+    latents = Latents(
+        np.zeros((1, 2)), np.zeros((1, 2)), np.full((5, 2), np.nan), np.zeros((5, 2)), np.arange(1), np.arange(4)
+    )
     assert measure(latents) == {"mutual_information": None, "mutual_information_ceiling": log(4)}

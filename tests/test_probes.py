@@ -3,6 +3,7 @@
 import numpy as np
 
 from vae.measures.codes import probes
+from vae.measures.latents import Latents
 
 
 def codes(labels, distance, seed, size=3):
@@ -44,10 +45,26 @@ def test_a_probe_is_linear_and_neighbours_are_not():
 
 def test_what_cannot_be_computed_is_none():
     train = test = np.random.default_rng(0).normal(size=(10, 2))
-    none = dict.fromkeys(probes.NAMES)
+    none = dict.fromkeys([*probes.ACCURACIES, "silhouette"])
     assert probes.classes(train, None, test, None) == none
     assert probes.classes(train * np.nan, LABELS[:10], test, LABELS[:10]) == none
     assert probes.classes(train, np.zeros(10), test, np.zeros(10)) == none
     one_each = probes.classes(train, np.arange(10), test, np.arange(10))
     assert one_each["silhouette"] is None
     assert one_each["probe_accuracy"] is not None
+
+
+def test_a_drawn_code_says_no_more_than_its_noise_leaves():
+    """Means that tell classes apart by a tenth of their noise; with as little noise, codes say what means do."""
+    fit, test = (codes(LABELS, 1, seed, 4) * 0.01 + 0.1 * np.eye(4)[LABELS] for seed in (0, 1))
+
+    def measured(log_variance):
+        noise = np.full_like(fit, log_variance)
+        return probes.measure(Latents(fit, noise, test, noise, np.arange(200), np.arange(200), LABELS, LABELS))
+
+    noisy, exact = measured(0.0), measured(-30.0)
+    assert noisy["probe_accuracy"] == exact["probe_accuracy"] > 0.9
+    assert noisy["probe_accuracy_sampled"] < 0.45
+    assert exact["probe_accuracy_sampled"] == exact["probe_accuracy"]
+    assert noisy["knn_accuracy_sampled"] < 0.45 < 0.9 < exact["knn_accuracy_sampled"]
+    assert "silhouette_sampled" not in noisy

@@ -92,7 +92,7 @@ def test_the_cost_is_that_of_its_definition(tmp_path, sample):
     quantise.quantise(folder, train)
     exact, quantised = (Encoder.load(folder, runtime).encode(test) for runtime in ("onnx", "int8"))
     scored, labels = np.arange(50), {"fit_labels": sample.train_labels[:200], "labels": sample.test_labels[:100]}
-    latents = Latents(Encoder.load(folder).encode(train)[0], *exact, np.arange(200), scored, **labels)
+    latents = Latents(*Encoder.load(folder).encode(train), *exact, np.arange(200), scored, **labels)
     fit_mean, few = Encoder.load(folder, "int8").encode(train)[0], [part[scored] for part in quantised]
     accuracies = {"probe_accuracy": 0.5, "knn_accuracy": 0.25}
     cost = quantisation.measure(latents, fit_mean, *few, accuracies) | quantise.described(folder)

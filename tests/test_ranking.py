@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +40,7 @@ def write_model(models, spec, seed, reconstruction, validation, kld, status="ok"
         **{f"{of}elbo": -loss - kld for of, loss in sets.items()},
         "reconstruction_per_pixel": reconstruction / 784,
         "mean_variance_per_dimension": [0.5, 0.011, 0.01, 0.0],
+        "kld_per_dimension": [2.0, 2.0, 0.04, 0.0],
         "effective_beta": 3.0,
         "encoder_parameters": 10,
         "decoder_parameters": 20,
@@ -49,9 +52,10 @@ def write_model(models, spec, seed, reconstruction, validation, kld, status="ok"
     write(path / "metrics.json", metrics)
     codes = {
         "explained_variance_2": 0.7, "silhouette": 0.1, "knn_accuracy": 0.9, "probe_accuracy": 0.8,
+        "knn_accuracy_sampled": 0.7, "probe_accuracy_sampled": 0.6,
         "mutual_information": 2.0, "mutual_information_ceiling": 7.6,
     }  # fmt: skip
-    write(path / "likelihood.json", {"likelihood_bound": -reconstruction, "likelihood_bound_error": 1.0})
+    write(path / "likelihood.json", {"iwae_bound": -reconstruction, "iwae_bound_error": 1.0})
     write(path / "samples.json", {"frechet_distance": 5.0})
     write(path / "codes.json", codes)
     write(path / "export.json", {"largest_relative_difference": {"encoder": {"onnx": 1e-7, "torchscript": 0.0}}})
@@ -122,7 +126,7 @@ def test_one_row_per_model_best_first_and_diverged_last(rows):
         "silhouette",
         "knn_accuracy",
         "explained_variance_2",
-        "likelihood_bound",
+        "iwae_bound",
         "mutual_information",
     ):
         assert rows[column].isna().tolist() == [False] * 13 + [True] * 3
@@ -132,6 +136,11 @@ def test_one_row_per_model_best_first_and_diverged_last(rows):
 def test_what_follows_from_the_thresholds(rows):
     first = rows.iloc[0]
     assert first["active_units"] == 2  # 0.01 itself is not above 0.01
+    assert first["coding_units"] == 2
+    # Two of the same KLD, and one of a hundredth of both together.
+    shares = np.array([2, 2, 0.04]) / 4.04
+    assert first["effective_units"] == pytest.approx(np.prod(shares**-shares))
+    assert 2 < first["effective_units"] < 2.2
     assert first["explained_variance_2"] == pytest.approx(0.7)
     assert first["export_difference"] == 1e-7
     ok = rows[rows["status"] == "ok"]
@@ -169,7 +178,8 @@ def test_the_quartile_and_its_counts(rows):
     assert ranking.top(labels, 1 / 4)["label"].tolist() == [str(SPECS[7]), str(SPECS[5])]
     assert len(ranking.top(labels, 1)) == 7  # the one that diverged is in no quantile
     counts = ranking.counts(labels, 1 / 4).set_index(["by", "value"])
-    assert counts.loc[("latent_size", 5), ["top", "models", "expected"]].tolist() == [2, 4, 4 * 2 / 7]
+    # Two blocks have one in the top: one of two latent sizes, and one of a single one, whose other model diverged.
+    assert counts.loc[("latent_size", 5), ["top", "models", "expected"]].tolist() == [2, 4, 1.5]
     assert counts.loc[("latent_size", 2), "top"] == 0
     assert counts.loc[("encoder", "CNN1"), "top"] == 1
     assert counts.loc[("decoder", "CNN1"), "top"] == 2
@@ -193,6 +203,47 @@ def test_counts_add_up(reconstructions, fraction):
     for _, part in ranking.counts(labels, fraction).groupby("by"):
         assert part["top"].sum() == len(best) == pytest.approx(part["expected"].sum())
         assert part["models"].sum() == 8
+
+
+def test_the_null_of_counts_is_that_of_all_permutations_within_blocks():
+    """Enumerated: the encoders of each of four blocks, in every order."""
+    rng = np.random.default_rng(3)
+    blocks = list(product((2, 5), ("DNN1", "CNN1")))
+    encoders = ("DNN1", "CNN1", "CNN2")
+    labels = pd.DataFrame(
+        [
+            {"label": f"L{size}_{encoder}_{decoder}", "latent_size": size, "encoder": encoder, "decoder": decoder}
+            for size, decoder in blocks
+            for encoder in encoders
+        ]
+    )
+    labels["reconstruction"] = labels["validation_reconstruction"] = rng.normal(size=len(labels))
+    table = ranking.counts(labels, 1 / 3).set_index(["by", "value"])
+    top = ranking.best(labels["validation_reconstruction"].to_numpy(), 1 / 3).reshape(4, 3)
+    totals = [sum(block[orders[i]] for i, block in enumerate(top)) for orders in product(range(3), repeat=4)]
+    chances = np.bincount(totals, minlength=5) / len(totals)
+    for place, encoder in enumerate(encoders):
+        row = table.loc[("encoder", encoder)]
+        assert row["top"] == top[:, place].sum()
+        assert row["expected"] == pytest.approx(np.mean(totals))
+        p = chances[chances <= chances[int(row["top"])] + 1e-12].sum()
+        assert row["p"] == pytest.approx(min(3 * p, 1))
+
+
+@pytest.mark.slow
+def test_labels_that_mean_nothing_are_significant_as_often_as_the_level_says():
+    """Encoders shuffled within blocks: an exact test at 5%, corrected for five encoders, errs no more often."""
+    rng, networks = np.random.default_rng(0), ["DNN1", "DNN4", "CNN1", "CNN2", "CNN4"]
+    rows = [(size, encoder, decoder) for size in (25, 50) for decoder in networks for encoder in networks]
+    labels = pd.DataFrame(rows, columns=["latent_size", "encoder", "decoder"])
+    labels["reconstruction"] = labels["validation_reconstruction"] = rng.normal(size=50)
+    p = []
+    for _ in range(200):
+        labels["encoder"] = np.concatenate([rng.permutation(networks) for _ in range(10)])
+        counts = ranking.counts(labels, 1 / 4)
+        p.append(counts.loc[counts["by"] == "encoder", "p"].min())
+    assert np.mean(np.array(p) < 0.05) <= 0.07
+    assert np.mean(np.array(p) < 0.05) < np.mean(np.array(p) < 0.5)
 
 
 def test_a_model_without_results_is_named(tmp_path):

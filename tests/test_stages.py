@@ -15,7 +15,7 @@ def test_colour_images_without_labels_go_all_the_way(colour):
     assert len(rows) == 8
     assert (rows["status"] == "ok").all()
     assert rows["reconstruction"].notna().all()
-    assert rows["likelihood_bound"].notna().all()
+    assert rows["iwae_bound"].notna().all()
     np.testing.assert_allclose(rows["mutual_information_ceiling"], np.log(30))
     assert (rows["mutual_information"] <= rows["mutual_information_ceiling"]).all()
     for name in ("silhouette", "knn_accuracy", "probe_accuracy_pca", "frechet_distance", "classifier_accuracy"):
@@ -92,11 +92,7 @@ def test_a_study_in_which_every_model_diverges_goes_all_the_way(tmp_path):
     study(tmp_path, grid={"latent_sizes": [2]}, training={"learning_rate": 1e30})
     rows = table.read(tmp_path / "results/tables/models.csv")
     assert rows["status"].tolist() == ["diverged"] * 4
-    assert (
-        rows[["reconstruction", "kld", "elbo", "collapsed", "export_difference", "likelihood_bound"]]
-        .isna()
-        .all(axis=None)
-    )
+    assert rows[["reconstruction", "kld", "elbo", "collapsed", "export_difference", "iwae_bound"]].isna().all(axis=None)
     assert "4 diverged" in (tmp_path / "results/leaderboard.html").read_text()
     assert "is not known: each sentinel diverged." in (tmp_path / "results/claims.html").read_text()
     budget = table.read(tmp_path / "results/tables/fidelity.csv", fidelity.COLUMNS)

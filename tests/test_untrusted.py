@@ -636,6 +636,7 @@ def test_graphs_that_are_no_encoder_or_decoder_are_refused(folder, tmp_path):
 
 
 LATENTS = {"mean": np.zeros((6, 3)), "log_variance": np.zeros((6, 3)), "fit_mean": np.zeros((6, 3))}
+LATENTS["fit_log_variance"] = LATENTS["fit_mean"]
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Figure:
-    """The category of a figure in the report, its caption, and whether it is on the page of claims."""
+    """The category of a figure in the report, its caption, and whether it is on the page of claims.
+
+    One that `shows` a key is drawn in studies that sweep it.
+    """
 
     name: str
     category: str
     caption: str
     on_page: bool = True
+    shows: str = ""
 
 
 FIGURES: Registry[Figure] = Registry("figure")
@@ -53,12 +57,15 @@ for figure in (
         " exceeds beta times the noise. Values below 0.001 are drawn there.",
     ),
     Figure(
-        "effect_sizes",
+        "effects",
         "0 Claims",
-        "How far one step of each choice (another family, a doubling of depth, latent size or parameters) moves each"
-        " measure, in standard deviations of that measure over all architectures, by a linear model of their means over"
-        " seeds. An interaction is what two steps together add to the sum of each alone. Blue: significant at 5%,"
-        " corrected for the number of terms.",
+        "First page: how much of the variance of each measure encoder, decoder and the interactions explain, of what"
+        " the latent size leaves (an analysis of variance; with one seed the interaction of all three choices cannot"
+        " be told from the seed). How much the latent size explains stands beside each measure: under the mean"
+        " reduction it sets the weight of the KLD. Second page: how far the models with each encoder or decoder are"
+        " from the mean of all, compared within blocks that have all else in common, with 95% intervals: between"
+        " seeds, or with one seed over the contexts of the grid. Losses and distance are better to the left, accuracy"
+        " and IWAE bound to the right.",
     ),
     Figure(
         "kld_ranked",
@@ -86,15 +93,25 @@ for figure in (
     Figure(
         "top_quartile_counts",
         "3 Architectures",
-        "How many models of the top quartile by reconstruction have each latent size, encoder and decoder. The orange"
-        " line is the count to expect if the architecture made no difference: the share that it has in the grid. A star"
-        " marks a count that differs from it at 5%, by Fisher's exact test, corrected for the number of bars.",
+        "How many models of the top quartile by reconstruction have each latent size, encoder and decoder. The"
+        " orange line is the count to expect if this choice made no difference among architectures that have the two"
+        " other choices in common. A star marks a count that differs from it at 5%, by the exact distribution under"
+        " permutations within these blocks, corrected for the number of bars.",
     ),
     Figure(
         "top_quartile_counts_by_latent_size",
         "3 Architectures",
         "The models of the top quartile by reconstruction, counted by architecture and latent size: encoders above,"
         " decoders below.",
+    ),
+    Figure(
+        "rate_distortion",
+        "3 Architectures",
+        "What a rate buys: for every architecture the reconstruction loss of the test images (distortion) over their"
+        " KLD (rate), as means over seeds, at each weight of the KLD that the study sweeps. Between the points, which"
+        " lie on their lower convex hull, runs a cubic curve whose slope at each point is minus the weight, as at an"
+        " optimum. At equal rate, a lower curve is a better architecture.",
+        shows="objective.beta",
     ),
     Figure(
         "pca_top_quartile",
@@ -241,9 +258,14 @@ for stage in (
     ),
     Stage(
         "claims",
-        "test the paper's claims, and fit the linear model of effects",
+        "test the paper's claims, and say which choice decides what",
         ("tables",),
-        {"claims": "tables/claims.csv", "effects": "tables/effects.csv"},
+        {
+            "claims": "tables/claims.csv",
+            "effects": "tables/effects.csv",
+            "means": "tables/means.csv",
+            "rate_distortion": "tables/rate_distortion.csv",
+        },
     ),
     Stage(
         "figures",

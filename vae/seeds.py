@@ -21,6 +21,7 @@ OF_MODEL = (
     "gallery_codes",  # of the reconstructions that are shown
     "gallery_samples",  # codes from the prior, decoded to be shown
     "validation_losses",  # of the codes that the losses of the validation set are measured on
+    "probe_codes",  # that probes are fitted on and score
 )
 OF_STUDY = (
     "test_pixels",  # of binarised test images

@@ -111,7 +111,7 @@ def test_a_study_on_slurm_ends_whole_whatever_happens_to_its_jobs(study, checkou
         "status",
         "reconstruction",
         "kld",
-        "likelihood_bound",
+        "iwae_bound",
         "probe_accuracy",
         "frechet_distance",
     ]

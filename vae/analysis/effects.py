@@ -1,161 +1,116 @@
-"""How far each choice of an architecture moves each measure: a linear model over the grid, with seeds as replicates.
+"""Which choice decides what: an analysis of variance of the crossed grid, and the marginal means of every choice.
 
-A model says nothing new of an architecture but its seed's noise, so architectures count once, by their mean over seeds,
-and errors are those between architectures.
+Latent size, encoder and decoder are factors, and their levels are categories; a number of parameters follows from
+these, and is none. With several seeds, the error is that between models which differ in their seed alone; with one, the
+interaction of all three factors takes its place, and the two cannot be told apart.
 """
 
-import warnings
-from collections.abc import Iterator
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.outliers_influence import variance_inflation_factor
+import statsmodels.formula.api as smf
+from scipy import stats
+from statsmodels.stats.anova import anova_lm
 
-from vae.analysis.ranking import LEVEL
-from vae.grid import Network
+from vae.analysis.blocks import FACTORS, Grid, chances, estimate
 
-# The measures that are explained; those that span orders of magnitude by their logarithm.
+# What is explained, with its unit; the IWAE bound is of log p(x).
 RESPONSES = {
-    "reconstruction": "reconstruction",
-    "elbo": "ELBO",
-    "likelihood_bound": "log p(x) bound",
-    "kld": "log KLD",
-    "probe_accuracy": "probe accuracy",
-    "frechet_distance": "log FID-style distance",
+    "reconstruction": ("reconstruction", "nats"),
+    "negative_elbo": ("−ELBO", "nats"),
+    "iwae_bound": ("IWAE bound", "nats"),
+    "kld": ("rate (KLD)", "nats"),
+    "probe_accuracy_sampled": ("probe accuracy (sampled codes)", "share of images"),
+    "frechet_distance": ("FID-style distance", "squared features"),
 }
-LOGARITHMIC = ("kld", "frechet_distance")
-SMALLEST = 1e-6
-SIDES = ("encoder", "decoder")
-LATENT = "latent size, doubled"
-FACTS = ["latent_size", "encoder", "decoder", "encoder_parameters", "decoder_parameters"]
-COLUMNS = [
+CHOICES = FACTORS[:-1]
+ERROR = "seed"
+# The interaction of all factors, which is the error where there is one seed.
+WHOLE = " × ".join(CHOICES)
+COLUMNS = ["response", "measure", "unit", "term", "share", "freedom", "f", "p", "models", "seeds"]
+MEANS = [
     "response",
     "measure",
-    "term",
-    "effect",
+    "unit",
+    "choice",
+    "level",
+    "mean",
+    "difference",
     "low",
     "high",
-    "p",
-    "in_units",
-    "vif",
-    "r2",
-    "architectures",
+    "p_best",
+    "blocks",
     "seeds",
 ]
 
 
-def design(rows: pd.DataFrame) -> pd.DataFrame:
-    """Centred columns of the main effects and interactions, one row per architecture.
+def shares(rows: pd.DataFrame) -> pd.DataFrame:
+    """How much of the variance of each measure each choice explains, from the table of models.
 
-    A family counts 1 against the last in the alphabet (CNN against DNN); depth, latent size and numbers of parameters
-    count by their logarithm to base 2. Columns that do not vary (numbers of parameters: by no more than 10%), or are a
-    combination of those before them, are left out: their effects cannot be told from these architectures.
+    Columns: response; measure, the same in words; unit; term, a factor, an interaction or the error; share of the sum
+    of squares (type II, Langsrud 2003: each term beside those that do not contain it); freedom, its degrees of freedom;
+    f and p, of the F test against the error; models; seeds. Models that diverged are left out.
     """
-    main = _main_effects(rows)
-    columns = pd.DataFrame({effect.name: effect.values for effect in main}, index=rows.index)
-    columns -= columns.mean()
-    for first, second in combinations(main, 2):
-        if _interact(first, second):
-            columns[f"{_short(first.name)} × {_short(second.name)}"] = columns[first.name] * columns[second.name]
-    return columns[list(_independent(columns))]
-
-
-class MainEffect(NamedTuple):
-    """A choice of `kind` on a `side` of an architecture, which is empty for the latent size; `values` are `[N]`."""
-
-    name: str
-    side: str
-    kind: str
-    values: np.ndarray
-
-
-def _main_effects(rows: pd.DataFrame) -> list[MainEffect]:
-    effects = []
-    for side in SIDES:
-        networks = [Network.parse(name) for name in rows[side]]
-        first, *remaining = sorted({network.family for network in networks}, reverse=True)
-        for family in remaining:
-            values = np.array([network.family == family for network in networks], float)
-            effects.append(MainEffect(f"{side}: {family}, not {first}", side, "family", values))
-        depths = np.log2([network.depth for network in networks])
-        effects.append(MainEffect(f"{side}: depth, doubled", side, "depth", depths))
-    effects.append(MainEffect(LATENT, "", "latent size", np.log2(rows["latent_size"].to_numpy())))
-    for side in SIDES:
-        count = rows[f"{side}_parameters"].to_numpy()
-        if count.max() > 1.1 * count.min():
-            effects.append(MainEffect(f"{side}: parameters, doubled", side, "parameters", np.log2(count)))
-    return effects
-
-
-def _short(term: str) -> str:
-    """`encoder CNN` for `encoder: CNN, not DNN`."""
-    return term.split(",")[0].replace(":", "")
-
-
-def _interact(first: MainEffect, second: MainEffect) -> bool:
-    """Main interactions: family with depth on a side, each with its like on the other, family with latent size."""
-    kinds = first.kind, second.kind
-    if "parameters" in kinds:
-        return False
-    if "latent size" in kinds:
-        return "family" in kinds
-    return (first.side == second.side) != (first.kind == second.kind)
-
-
-def _independent(columns: pd.DataFrame) -> Iterator[str]:
-    kept = [np.ones(len(columns))]
-    for name in map(str, columns):
-        values = columns[name].to_numpy()
-        scale = np.abs(values).max()
-        if scale > 1e-9 and np.linalg.matrix_rank(np.stack([*kept, values / scale], 1)) > len(kept):
-            kept.append(values / scale)
-            yield name
-
-
-def fit(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every effect on every measure, one row each, from the table of models; those that diverged are left out.
-
-    Columns: response; measure, the same in words; term; effect, in standard deviations of the response over the
-    architectures, of one step of the term; low and high, its 95% interval; p, corrected over the terms of a response
-    (Holm); in_units, the effect in those of the response; vif, the term's variance inflation factor; r2 of the whole;
-    architectures; seeds. With one seed there are no intervals and no p-values.
-    """
-    rows = rows[rows["status"] == "ok"]
-    seeds = rows["seed"].nunique()
+    rows = rows[rows["status"] == "ok"].assign(negative_elbo=lambda rows: -rows["elbo"])
     tables = []
-    for response in RESPONSES:
-        values = rows[response].to_numpy(float)
-        if response in LOGARITHMIC:
-            values = np.log(values.clip(SMALLEST))
-        finite = rows.assign(value=values)[np.isfinite(values)]
-        labels = finite.groupby("label").agg(dict.fromkeys(FACTS, "first") | {"value": "mean"})
-        columns = design(labels) if len(labels) > 1 else pd.DataFrame()
-        deviation = labels["value"].std()
-        if columns.empty or len(labels) <= len(columns.columns) + 1 or not deviation > 1e-12:
-            continue
-        terms = _terms(columns, labels["value"] / deviation, seeds)
-        terms["in_units"] = terms["effect"] * deviation
-        tables.append(
-            terms.assign(response=response, measure=RESPONSES[response], architectures=len(labels), seeds=seeds)
-        )
+    for response, (measure, unit) in RESPONSES.items():
+        known = rows[np.isfinite(rows[response].to_numpy(float))]
+        terms = _terms(known, response)
+        if not terms.empty:
+            named = {"response": response, "measure": measure, "unit": unit}
+            tables.append(terms.assign(**named, models=len(known), seeds=known["seed"].nunique()))
     return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def _terms(columns: pd.DataFrame, response: pd.Series, seeds: int) -> pd.DataFrame:
-    """The linear model of a standardised response: a row for each of these columns, the terms."""
-    matrix = sm.add_constant(columns)
-    model = sm.OLS(response, matrix).fit()
-    terms = pd.DataFrame({"term": columns.columns, "effect": model.params[1:].to_numpy()})
-    interval = model.conf_int()[1:].to_numpy() if seeds > 1 else np.full((len(terms), 2), np.nan)
-    terms["low"], terms["high"] = interval.T
-    terms["p"] = np.nan
-    if seeds > 1:
-        _, terms["p"], *_ = multipletests(model.pvalues[1:], LEVEL, "holm")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # one column alone inflates nothing: 1 / (1 - 0)
-        terms["vif"] = [variance_inflation_factor(matrix.to_numpy(), 1 + i) for i in range(len(terms))]
-    return terms.assign(r2=model.rsquared)
+def _terms(rows: pd.DataFrame, response: str) -> pd.DataFrame:
+    """A row per term of the analysis of variance of a response; none where nothing varies, or nothing is left over."""
+    factors = [factor for factor in CHOICES if rows[factor].nunique() > 1]
+    if not factors or np.ptp(rows[response].to_numpy(float)) < 1e-12:
+        return pd.DataFrame()
+    together = [f"C({first}):C({second})" for first, second in combinations(factors, 2)] if len(factors) > 2 else []
+    model = smf.ols(f"{response} ~ " + " + ".join([*(f"C({factor})" for factor in factors), *together]), rows).fit()
+    table = anova_lm(model, typ=2).rename(columns={"sum_sq": "squares", "df": "freedom"})[["squares", "freedom"]]
+    rest = table.loc["Residual"]
+    within = rows.groupby(factors)[response]
+    pure = float(((rows[response] - within.transform("mean")) ** 2).sum())
+    freedom = len(rows) - within.ngroups
+    table = table.drop(index="Residual")
+    table.index = [name.replace("C(", "").replace(")", "").replace(":", " × ") for name in table.index]
+    if freedom:
+        table.loc[" × ".join(factors)] = [max(rest["squares"] - pure, 0.0), rest["freedom"] - freedom]
+        table.loc[ERROR] = [pure, freedom]
+    else:
+        table.loc[f"{' × '.join(factors)}, and {ERROR}"] = rest
+    table = table[table["freedom"] > 0]
+    table["share"] = table["squares"] / table["squares"].sum()
+    error = table.iloc[-1]
+    table["f"] = (table["squares"] / table["freedom"]) / (error["squares"] / error["freedom"])
+    table["p"] = stats.f.sf(table["f"], table["freedom"], error["freedom"])
+    table.loc[table.index[-1], ["f", "p"]] = np.nan
+    return table.rename_axis("term").reset_index()
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each level of each choice comes to, from the table of models.
+
+    Columns: response; measure; unit; choice, a factor; level; mean over all models that have it; difference, how far it
+    is from the mean of all levels within the same blocks, with low and high, its 95% interval; p_best, the share of
+    paired bootstrap resamples in which it is the best of its choice; blocks and seeds that it rests on.
+    """
+    grid = Grid.of(rows.assign(negative_elbo=-rows["elbo"].astype(float)), RESPONSES)
+    table = []
+    for response, (measure, unit) in RESPONSES.items():
+        for choice in CHOICES:
+            levels = grid.by(response, choice)
+            stacked = np.stack(list(levels.values()))
+            best = chances(stacked if response not in ("iwae_bound", "probe_accuracy_sampled") else -stacked)
+            centre = stacked.mean(0)
+            for (level, values), chance in zip(levels.items(), best, strict=True):
+                of = estimate(values - centre)
+                low, high = of.interval
+                mean = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+                table.append(
+                    [response, measure, unit, choice, level, mean, of.value, low, high, chance, of.blocks, of.seeds]
+                )
+    return pd.DataFrame(table, columns=MEANS)

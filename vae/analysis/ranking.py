@@ -4,7 +4,6 @@ from math import ceil
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from vae.grid import Network
 
@@ -59,30 +58,32 @@ def top(labels: pd.DataFrame, fraction: float = QUARTILE) -> pd.DataFrame:
 def counts(labels: pd.DataFrame, fraction: float = QUARTILE) -> pd.DataFrame:
     """How often each latent size, encoder and decoder is among the best `fraction`, beside how often it is ranked.
 
-    Columns: by, value, top, models, expected, the count that chance would give, and p, of Fisher's exact test of that,
-    times the number of values compared (Bonferroni), up to 1. Labels that diverged are not ranked.
+    Columns: by, value, top, models, expected, and p. Expected is what chance gives where a choice makes no difference
+    within a block, that is among the architectures that have the two other choices in common; p is the two-sided exact
+    probability of a count no likelier than this under all permutations within blocks, times the number of values
+    compared (Bonferroni), up to 1. Labels that diverged are not ranked.
     """
-    ranked, chosen = labels.dropna(subset="reconstruction"), top(labels, fraction)
-    rest = len(ranked) - len(chosen)
+    ranked = labels.dropna(subset="reconstruction")
+    ranked = ranked.assign(top=best(ranked["validation_reconstruction"].to_numpy(float), fraction))
     parts = []
     for by in SIDES:
+        others = [side for side in SIDES if side != by]
+        chance = ranked.groupby(others)["top"].transform("mean")
         values = sorted(labels[by].unique(), key=None if by == "latent_size" else Network.parse)
-        part = pd.DataFrame(
-            {"top": chosen[by].value_counts(), "models": ranked[by].value_counts()},
-            index=pd.Index(values, name="value"),
-        )
-        part = part.fillna(0).astype(int)
-        part["expected"] = part["models"] * len(chosen) / max(len(ranked), 1)
-        tests = (
-            stats.fisher_exact(
-                np.array([[inside, every - inside], [len(chosen) - inside, rest - every + inside]])
-            ).pvalue
-            for inside, every in zip(part["top"], part["models"], strict=True)
-        )
-        part["p"] = np.minimum(np.fromiter(tests, float) * len(part), 1)
-        part.insert(0, "by", by)
-        parts.append(part.reset_index())
-    return pd.concat(parts, ignore_index=True)[["by", "value", "top", "models", "expected", "p"]]
+        for value in values:
+            here = ranked[by] == value
+            top, expected = int(ranked.loc[here, "top"].sum()), chance[here].sum()
+            p = min(_as_unlikely(chance[here].to_numpy(float), top) * len(values), 1.0)
+            parts.append([by, value, top, int(here.sum()), float(expected), p])
+    return pd.DataFrame(parts, columns=["by", "value", "top", "models", "expected", "p"])
+
+
+def _as_unlikely(chances: np.ndarray, count: int) -> float:
+    """How likely a count no likelier than this is, of events that are independent and have these chances."""
+    probabilities = np.ones(1)
+    for chance in chances:
+        probabilities = np.convolve(probabilities, [1 - chance, chance])
+    return float(probabilities[probabilities <= probabilities[count] * (1 + 1e-9)].sum())
 
 
 def network_order(networks: pd.Series) -> pd.Series:

@@ -16,6 +16,7 @@ from vae.grid import FIXED, SWEPT, Spec, expand, folder, tuned, variants, varied
 from vae.measures import linear_vae
 
 SIDES = ("encoder", "decoder")
+CODES = 0.05  # nats of KLD, from which on a latent dimension says something
 # Losses of the test set stand alone, those of others behind the name of the set.
 LOSSES, OTHERS = ("reconstruction", "kld", "elbo"), ("validation_", "train_")
 
@@ -158,11 +159,25 @@ def _measured(files: dict[str, dict], evaluation: dict, ok: bool) -> dict:
     return {
         **{f"{part}{name}": metrics[f"{part}{name}"] for part in ("", *OTHERS) for name in LOSSES},
         "reconstruction_per_pixel": metrics["reconstruction_per_pixel"],
-        **{name: files["likelihood"][name] for name in ("likelihood_bound", "likelihood_bound_error")},
+        **{name: files["likelihood"][name] for name in ("iwae_bound", "iwae_bound_error")},
         "collapsed": ok and metrics["kld"] < evaluation["collapsed_below"],
         "active_units": ok and sum(v > evaluation["active_above"] for v in metrics["mean_variance_per_dimension"]),
+        **(_of_dimensions(metrics["kld_per_dimension"]) if ok else dict.fromkeys(("coding_units", "effective_units"))),
         **{name: value for name, value in files["codes"].items() if name != "provenance"},
         "frechet_distance": files["samples"]["frechet_distance"],
+    }
+
+
+def _of_dimensions(kld: list[float]) -> dict:
+    """How many latent dimensions have a KLD above `CODES`; and how many would, if those that have one had the same.
+
+    The latter is the exponential of the entropy of the shares of the KLD.
+    """
+    values = np.array(kld, float).clip(0)
+    shares = values[values > 0] / values.sum()
+    return {
+        "coding_units": int((values > CODES).sum()),
+        "effective_units": float(np.exp(-(shares * np.log(shares)).sum())),
     }
 
 

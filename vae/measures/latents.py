@@ -13,12 +13,13 @@ from vae.files import read_npz
 class Latents:
     """Codes of validation images, to fit on, and of test images, to score on.
 
-    `fit_mean` `[M, latent]` are posterior means of the validation images `fit_indices` `[M]`, `mean` and `log_variance`
-    `[N, latent]` posteriors of the test images; labels are `[M]` and `[N]`, or None in both. `scored` are indices of
-    the test images that measures take which compare images with each other. `seed` is the model's.
+    `fit_mean` and `fit_log_variance` `[M, latent]` are posteriors of the validation images `fit_indices` `[M]`, `mean`
+    and `log_variance` `[N, latent]` those of the test images; labels are `[M]` and `[N]`, or None in both. `scored` are
+    indices of the test images that measures take which compare images with each other. `seed` is the model's.
     """
 
     fit_mean: np.ndarray
+    fit_log_variance: np.ndarray
     mean: np.ndarray
     log_variance: np.ndarray
     fit_indices: np.ndarray
@@ -30,7 +31,7 @@ class Latents:
 
 def read(path: Path, dataset: Dataset, scored: np.ndarray, seed: int) -> Latents:
     """The latents.npz of a model of this dataset and seed; UserError where it is missing or unsound."""
-    arrays = read_npz(path, "mean", "log_variance", "fit_mean", "fit_indices")
+    arrays = read_npz(path, "mean", "log_variance", "fit_mean", "fit_log_variance", "fit_indices")
     labels = {}
     if dataset.validation_labels is not None:
         labels = {"fit_labels": dataset.validation_labels[arrays["fit_indices"]], "labels": dataset.test_labels}

@@ -53,5 +53,5 @@ def measure(model: VAE, images: Tensor, objective: Objective, k: int, seed: int)
     """L_k and L_1 from the same codes, in nats per image, each with its standard error; None where not finite."""
     weights = log_weights(model, images, objective, k, seed)
     values = (*bound(weights), *bound(weights[:, :1]))
-    names = ("likelihood_bound", "likelihood_bound_error", "elbo_sampled", "elbo_sampled_error")
+    names = ("iwae_bound", "iwae_bound_error", "elbo_sampled", "elbo_sampled_error")
     return {name: value if isfinite(value) else None for name, value in zip(names, values, strict=True)}

@@ -8,23 +8,36 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vae.analysis import certificate
+from vae.analysis.blocks import MARGIN
+from vae.analysis.claims.testing import IDENTITY, VERDICTS
 from vae.analysis.claims.verdicts import main_rows
-from vae.analysis.comparison import Study
+from vae.analysis.comparison import OUTCOMES, Study
 from vae.analysis.fidelity import Fidelity
 from vae.catalogue import FIGURES
 
-VERDICTS = ("supported", "contradicted", "undecided")
+# Units that are shown in percent.
+PERCENT = {"share": "%", "accuracy": " points", "points of accuracy": " points"}
+RULE = (
+    "A number is above zero where its claim holds, but for a share. Models are compared that have all but the compared"
+    " choice in common, their seed too. A claim is supported where the 95% interval of its number is above zero,"
+    f" contradicted where it is below, and equivalent where it lies within {MARGIN} nats of zero (or one point of"
+    " accuracy): then there is no difference that matters. An identity follows from the meaning of its words, and is"
+    " not counted. With several seeds the interval is that between seeds, with one it is over the contexts of this"
+    " grid."
+)
 # Measures on the page of claims: the column of the table of models, and its baselines.
 BASELINES = {
     "KLD": {"models": "kld", "linear VAE": "linear_kld"},
-    "active units": {"models": "active_units", "linear VAE": "linear_active_units"},
+    "active units": {"models": "active_units", "by KLD": "coding_units", "linear VAE": "linear_active_units"},
     "probe accuracy": {
+        "sampled": "probe_accuracy_sampled",
         "models": "probe_accuracy",
         "untrained": "probe_accuracy_untrained",
         "components": "probe_accuracy_pca",
         "pixels": "probe_accuracy_pixels",
     },
     "kNN accuracy": {
+        "sampled": "knn_accuracy_sampled",
         "models": "knn_accuracy",
         "untrained": "knn_accuracy_untrained",
         "components": "knn_accuracy_pca",
@@ -47,7 +60,7 @@ COLUMNS = {
     "reconstruction": "reconstruction",
     "kld": "KLD",
     "elbo": "ELBO",
-    "likelihood_bound": "log p(x) bound",
+    "iwae_bound": "IWAE bound",
     "collapsed": "collapsed",
     "active_units": "active units",
     "probe_accuracy": "probe accuracy",
@@ -63,11 +76,14 @@ COLUMNS = {
 OF_CLASSES = ("probe_accuracy", "knn_accuracy", "silhouette", "frechet_distance")
 
 
-def claims(table: pd.DataFrame, rows: pd.DataFrame, budget: pd.DataFrame, figures: list[Path]) -> str:
-    """The claims: verdict, finding and number of each, where it comes out otherwise, and the figures that show them.
+def claims(
+    table: pd.DataFrame, rows: pd.DataFrame, budget: pd.DataFrame, shares: pd.DataFrame, figures: list[Path]
+) -> str:
+    """The page to read first: what was trained, how well, and what came out; every claim with its verdict.
 
-    Below them stand the means of all models by latent size, beside their baselines. `table` is that of claims, `rows`
-    that of models, `budget` that of the budget's fidelity; `figures` are PNGs, each named like the figure.
+    Below them stand what other rankings and cutoffs say, the fidelity of the budget, and the means of all models by
+    latent size, beside their baselines. `table` is that of claims, `rows` that of models, `budget` that of the budget's
+    fidelity, `shares` that of effects; `figures` are PNGs, each named like the figure.
     """
     first = main_rows(table)
     means = rows[rows["status"] == "ok"].groupby("latent_size").mean(numeric_only=True)
@@ -76,40 +92,68 @@ def claims(table: pd.DataFrame, rows: pd.DataFrame, budget: pd.DataFrame, figure
         for name, columns in BASELINES.items()
         if columns["models"] in means and means[columns["models"]].notna().any()
     }
+    order = first["verdict"].map([*VERDICTS, IDENTITY].index)
     return _render(
         "claims.html",
         title="What the paper claims, and what this study finds",
-        summary=_summary(first, rows),
-        trained=_trained(rows, budget),
+        summary=[_what_was_trained(rows), _trained(rows, budget), _what_came_out(first, shares)],
+        rule=RULE,
+        **_others(table),
         budget=list(budget.itertuples()),
-        claims=list(first.itertuples()),
+        claims=list(first.iloc[np.argsort(order, kind="stable")].itertuples()),
         measures=measures,
         by_latent_size=list(means.iterrows()),
         figures=[_picture(path) for path in figures],
     )
 
 
-def _summary(first: pd.DataFrame, rows: pd.DataFrame) -> str:
-    seeds, diverged = int(first["seeds"].iloc[0]), int((rows["status"] != "ok").sum())
-    counts = first["verdict"].value_counts().reindex(list(VERDICTS), fill_value=0)
-    counted = f"Of {len(first)} claims, " + ", ".join(f"{counts[verdict]} are {verdict}" for verdict in VERDICTS)
-    beta = rows["effective_beta"]
-    summary = (
-        f"{counted}, by {first['architectures'].iloc[0]} architectures with {seeds}"
-        f" seed{'s' if seeds != 1 else ''} each, {rows['epochs'].max()} epochs of training, and an effective beta of"
-        f" {beta.min():.3g} to {beta.max():.3g}; {diverged} models diverged and are left out. A number is positive"
-        " where its claim holds. A verdict takes a 95% interval, by bootstrap over architectures and seeds, that lies"
-        " on one side of zero."
+def _what_was_trained(rows: pd.DataFrame) -> str:
+    seeds, diverged = rows["seed"].nunique(), int((rows["status"] != "ok").sum())
+    grid = " × ".join(
+        f"{rows[column].nunique()} {name}{'s' if rows[column].nunique() != 1 else ''}"
+        for column, name in {"encoder": "encoder", "decoder": "decoder", "latent_size": "latent size"}.items()
     )
-    return summary + (" With one seed there is no interval, and so no verdict: train more seeds." if seeds == 1 else "")
+    low, high = rows["effective_beta"].min(), rows["effective_beta"].max()
+    beta = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+    return (
+        f"This study trained {len(rows)} models ({grid}, {seeds} seed{'s' if seeds != 1 else ''}) for"
+        f" {rows['epochs'].max()} epochs, at an effective beta of {beta}; {int(rows['collapsed'].eq(True).sum())}"
+        f" collapsed and {diverged} diverged."
+    )
+
+
+def _what_came_out(first: pd.DataFrame, shares: pd.DataFrame) -> str:
+    counts = first["verdict"].value_counts()
+    counted = [f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {name}" for name in VERDICTS if name in counts]
+    said = f"Of {len(first) - counts.get(IDENTITY, 0)} claims of the paper, {', '.join(counted)}"
+    if IDENTITY in counts:
+        said += ", not counting what follows from the meaning of its words"
+    explained = ""
+    of = shares[shares["response"] == "reconstruction"].set_index("term")["share"]
+    if {"encoder", "decoder"} <= set(of.index):
+        encoder, decoder = (of[side] / (1 - of.get("latent_size", 0.0)) for side in ("encoder", "decoder"))
+        explained = (
+            f" At equal latent size, the decoder explains {decoder:.0%} of the variance of reconstruction and the"
+            f" encoder {encoder:.0%}; the rest is their interactions{'' if 'seed' in of.index else ' and chance'}."
+        )
+    return f"{said}.{explained}"
+
+
+def _others(table: pd.DataFrame) -> dict:
+    """What rankings and cutoffs other than the first say, by claim, beside the names of these conditions."""
+    table = table.assign(condition=[f"{r}, top {c:.0%}" for r, c in zip(table["ranking"], table["cutoff"])])
+    cells = table.pivot(index="sentence", columns="condition", values="verdict").fillna("")
+    conditions = list(table["condition"].unique())
+    varying = [sentence for sentence in table["sentence"].unique() if (cells.loc[sentence] != "").sum() > 1]
+    return {"conditions": conditions, "others": {name: list(cells.loc[name, conditions]) for name in varying}}
 
 
 def _trained(rows: pd.DataFrame, budget: pd.DataFrame) -> str:
     """Whether the models are trained: what twice the budget gains, and how far they are from their optimum at least."""
     slack = rows["slack"].dropna()
     far = (
-        f" {(slack > certificate.FLAGGED).sum()} of {len(slack)} models are certainly more than {certificate.FLAGGED}"
-        " nats from their optimum: another model of their architecture does better under their own objective."
+        f" {(slack > certificate.FLAGGED).sum()} of {len(slack)} models are more than {certificate.FLAGGED} nats from"
+        " their optimum, as another model of their architecture does better under their own objective."
     )
     if budget["gain"].isna().all():
         reason = "each sentinel diverged" if len(budget) else "no sentinel was trained for longer"
@@ -125,14 +169,16 @@ def _trained(rows: pd.DataFrame, budget: pd.DataFrame) -> str:
 
 
 def comparison(table: pd.DataFrame, first: Study, second: Study, figure: Path) -> str:
-    """The verdicts of two studies side by side, and the figure of shifted ranks."""
-    both = (table["survives"] & (table["verdict_a"] == "supported")).sum()
+    """The verdicts of two studies side by side, the differences of their numbers, and the figure of shifted ranks."""
+    counts = table["outcome"].value_counts()
+    said = "; ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if outcome in counts)
     return _render(
         "comparison.html",
         title=f"{first.name} and {second.name}",
         summary=(
-            f"{table['survives'].sum()} of {len(table)} verdicts are the same in {first.name} and {second.name};"
-            f" claims that are supported in both: {both}."
+            f"Of {len(table)} claims: {said}. A verdict survives where both studies decide alike; two that are"
+            " undecided say nothing. The difference of a claim's number has an interval of its own: where it leaves"
+            " zero out, the studies differ, whatever their verdicts."
         ),
         names=(first.name, second.name),
         claims=list(table.itertuples()),
@@ -163,12 +209,13 @@ def leaderboard(rows: pd.DataFrame, dataset: dict) -> str:
     )
 
 
-def number(value: float, low: float, high: float, p: float) -> str:
-    """A claim's number with its interval and p-value, where it has them."""
+def amount(value: float, low: float, high: float, unit: str) -> str:
+    """A claim's number with its unit, and its interval where it has one."""
     if not np.isfinite(value):
-        return "cannot be computed from these models"
-    interval = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
-    return f"{value:+.2f}{interval}" + (f", p = {p:.2g}" if np.isfinite(p) else "")
+        return "no number"
+    scale, digits = (100, ".1f") if unit in PERCENT else (1, "+.2f")
+    shown = [f"{scale * number:{digits}}".replace("-", "−") for number in (value, low, high)]
+    return f"{shown[0]}{PERCENT.get(unit, f' {unit}')}" + (f" ({shown[1]} to {shown[2]})" if np.isfinite(low) else "")
 
 
 def rounded(value: float) -> str:
@@ -192,4 +239,4 @@ def _render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(number=number, rounded=rounded, **values) + "\n"
+    return environment.get_template(template).render(amount=amount, rounded=rounded, **values) + "\n"

@@ -1,4 +1,4 @@
-"""Draw every figure as PNG and PDF."""
+"""Draw figures as PNG and PDF."""
 
 import argparse
 import logging
@@ -11,14 +11,15 @@ log = logging.getLogger(__name__)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The results of a study, and the folder to write to."""
+    """The results of a study, the folder to write to, and the figures."""
     shared.add(parser, "--dataset", "--results")
     parser.add_argument("folder", type=Path, help="the folder to write <figure>.png and <figure>.pdf to")
+    parser.add_argument("names", nargs="+", choices=figures.FIGURES, metavar="figure", help="which figures")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write every figure in both formats."""
+    """Write the figures in both formats."""
     study = figures.Study.read(args.results, args.dataset)
-    for name, draw in figures.FIGURES.items():
-        figures.save(draw(study), args.folder / f"{name}.png", args.folder / f"{name}.pdf")
+    for name in args.names:
+        figures.save(figures.FIGURES[name](study), args.folder / f"{name}.png", args.folder / f"{name}.pdf")
         log.info("%s", name)

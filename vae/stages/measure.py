@@ -45,13 +45,14 @@ def _latents(folder: Path, dataset: Dataset, args: argparse.Namespace) -> None:
     """Write latents.npz, of the test set and of validation images, and examples.npz."""
     indices = seeds.draw(len(dataset.validation_images), args.probe_images)
     encoder = runtime.open_session(folder / "encoder.onnx", args.threads)
-    fit_mean, _ = runtime.run(encoder, dataset.validation_images[indices])
+    fit_mean, fit_log_variance = runtime.run(encoder, dataset.validation_images[indices])
     mean, log_variance = runtime.run(encoder, dataset.test_images)
     write_npz(
         folder / "latents.npz",
         mean=mean,
         log_variance=log_variance,
         fit_mean=fit_mean,
+        fit_log_variance=fit_log_variance,
         fit_indices=indices,
     )
     _, seed = parse_folder(folder)

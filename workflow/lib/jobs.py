@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.io import local
 
 from vae import grid
-from vae.catalogue import STAGES
+from vae.catalogue import FIGURES, STAGES
 from vae.provenance import ROOT, closure
 
 # What Snakemake calls the wildcards of a job that `jobs` in the config asks for.
@@ -43,6 +43,9 @@ class Jobs:
         every = [{"encoder": encoder, "decoder": decoder} for encoder, decoder in sides]
         self.sentinels = {spec.pair: spec for spec in grid.sentinels(config)}
         of_sentinels = [{"encoder": spec.encoder, "decoder": spec.decoder} for spec in self.sentinels.values()]
+        # Figures of what the study sweeps, and those that every study has.
+        swept = config["grid"]["sweep"]
+        self.figures = {name: figure for name, figure in FIGURES.items() if not figure.shows or figure.shows in swept}
         # Which pairs the stages that work on a pair are done with.
         self.pairs = {"tune": every if grid.tuned(config) else [], "fidelity": of_sentinels}
 
@@ -66,6 +69,8 @@ class Jobs:
     def writes(self, stage: str) -> dict:
         """The outputs of a stage by name, as patterns of its job's wildcards."""
         files = STAGES[stage].writes
+        if stage == "figures":
+            files = {name: file for name, file in files.items() if name.removesuffix("_pdf") in self.figures}
         if STAGES[stage].of != "model":
             return {name: f"results/{file}" for name, file in files.items()}
         return {"done": self.done(stage)} | {name: self._of_models(file) for name, file in files.items()}

@@ -1,4 +1,4 @@
-# results/tables/models.csv → claims.csv, effects.csv
+# results/tables/models.csv → claims.csv, effects.csv, means.csv, rate_distortion.csv
 rule claims:
     input:
         **jobs.reads("claims"),
@@ -11,4 +11,5 @@ rule claims:
     conda:
         CONDA
     shell:
-        "python -m vae claims --table {input.models} --fidelity {input.fidelity} --log {log} {output.claims} {output.effects}"
+        "python -m vae claims --table {input.models} --fidelity {input.fidelity} --log {log} {output.claims}"
+        " {output.effects} {output.means} {output.rate_distortion}"

@@ -11,7 +11,7 @@ rule figures:
                 category=figure.category,
                 labels={"figure": name.replace("_", " ")},
             )
-            for name, figure in FIGURES.items()
+            for name, figure in jobs.figures.items()
         },
     log:
         jobs.of_stage("logs", "figures", ".log"),
@@ -21,5 +21,7 @@ rule figures:
         CONDA
     params:
         results=jobs.folder,
+        names=" ".join(jobs.figures),
     shell:
         "python -m vae figures --dataset {input.dataset} --results {params.results} --log {log} {params.results}/figures"
+        " {params.names}"

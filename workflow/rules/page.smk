@@ -2,7 +2,7 @@
 rule page:
     input:
         **jobs.reads("page"),
-        figures=[jobs.writes("figures")[name] for name in FIGURES if FIGURES[name].on_page],
+        figures=[jobs.writes("figures")[name] for name, figure in jobs.figures.items() if figure.on_page],
     output:
         page=report(
             jobs.writes("page")["page"],
@@ -17,5 +17,5 @@ rule page:
     conda:
         CONDA
     shell:
-        "python -m vae page --table {input.models} --claims {input.claims}"
+        "python -m vae page --table {input.models} --claims {input.claims} --effects {input.effects}"
         " --fidelity {input.fidelity} --log {log} {output.page} {input.figures}"

@@ -1,232 +1,252 @@
-"""The paper's claims, each as a number with an interval and a verdict, from the table of models alone.
+"""The paper's claims, each as differences within blocks of models that are above zero where the claim holds.
 
-A claim's statistic is a number that is positive where the claim holds, or several, where it holds if all are positive.
+Losses are those that rank: nats per image, less is better; a ranking by accuracy has points of accuracy in their place.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from itertools import product
 
 import numpy as np
-from scipy import stats
 
-from vae.analysis.claims.statistics import (
-    Sample,
-    by_latent_size,
-    enriched,
-    in_deviations,
-    mean,
-    of_each,
-    of_family,
-    rank_correlation,
-    rank_correlation_p,
-)
-from vae.analysis.ranking import is_collapsed
+from vae.analysis.claims.statistics import View, correlations
+from vae.analysis.claims.testing import Parts, Tested, differences, identity, share
 from vae.catalogue import FIGURES
 from vae.registry import Registry
-
-# For claims in words that are no numbers. The bounds of "nearly half" were set when the default study was known to have
-# 30% collapsed: as wide as the interval that a hundred architectures give, or no share could support the claim.
-NEARLY_HALF = (1 / 3, 3 / 5)
-SEPARABLE = 0.8  # kNN accuracy
-NO_HARM = 0.1  # standard deviations of the score over the grid
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, what the statistic means, and the figure that shows it.
+    """What the paper says, what the number means and its unit, the figure that shows it, and its test.
 
-    Then the finding in plain words, from the sample and the statistic's value; the statistic; and its p-value where
-    there is one.
+    `finding` puts what was found in a sentence. `by` says what decides it beside the models: the ranking, the cutoff.
     """
 
     name: str
     sentence: str
     meaning: str
+    unit: str
     figure: str
-    finding: Callable[[Sample, float], str]
-    statistic: Callable[[Sample], float | list[float]]
-    p: Callable[[Sample], float] | None = None
+    test: Callable[[View], Tested]
+    finding: Callable[[View, Tested], str]
+    by: tuple[str, ...] = ()
+
+
+def dense_encoders(view: View) -> Parts:
+    return view.leads("encoder", "DNN1", _others(view, "DNN1"))
+
+
+def convolutional_encoders(view: View) -> Parts:
+    return view.leads("encoder", "DNN1", ["CNN1"]) | view.leads("encoder", "CNN1", _others(view, "DNN1", "CNN1"))
+
+
+def _others(view: View, *names: str) -> list[str]:
+    return [name for name in view.grid.levels["encoder"] if name not in names]
+
+
+def good_decoders(view: View) -> Parts:
+    decoders = view.grid.levels["decoder"]
+    good = [*view.networks("decoder", "DNN", lambda depth: depth == 1), *view.networks("decoder", "CNN", _deep)]
+    return {"": view.lead("decoder", good, [name for name in decoders if name not in good])}
+
+
+def _deep(depth: int) -> bool:
+    return depth > 1
+
+
+def deep_encoders(view: View) -> Parts:
+    lead = view.lead("encoder", view.networks("encoder", "CNN", _deep), ["CNN1"])
+    return {"": lead + view.ranking.margin}
+
+
+def compact_latents(view: View) -> Parts:
+    """Pairs of each family are compared that stand at the same places by depth."""
+    places = [
+        range(min(len(view.networks(side, family)) for family in ("DNN", "CNN"))) for side in ("encoder", "decoder")
+    ]
+    gaps = [view.pairs("DNN", depth) - view.pairs("CNN", depth) for depth in product(*places)]
+    half = len(view.coded.levels["latent_size"]) // 2
+    if not gaps or not half:
+        return {}
+    return {"": np.array([gap[:half].mean(0) - gap[-half:].mean(0) for gap in gaps])}
+
+
+def less_code_reconstructs_worse(view: View) -> Parts:
+    return {"": -correlations(view.coded, "kld", "reconstruction", ("decoder",))}
+
+
+def more_code_among_the_best(view: View) -> Parts:
+    return {"": -correlations(view.coded, "kld", "reconstruction", ("encoder", "decoder"), view.cutoff)}
+
+
+def accuracy_grows_with_latents(view: View) -> Parts:
+    accuracy = view.grid.measures["knn_accuracy_sampled"]
+    return {"": (accuracy[-1] - accuracy[0]).reshape(-1, accuracy.shape[-1])} if len(accuracy) > 1 else {}
+
+
+def separable(view: View) -> Parts:
+    if 50 not in view.grid.levels["latent_size"]:
+        return {}
+    here = view.grid.where("latent_size", [50]).measures
+    return {
+        "": (here["knn_accuracy_sampled"] - here["knn_accuracy_pca"]).reshape(
+            -1, here["knn_accuracy_sampled"].shape[-1]
+        )
+    }
+
+
+def better_than_collapsed(view: View) -> float:
+    """The share of pairs of a model that is not collapsed and one that is in which the first has less loss."""
+    score, collapsed = view.grid.measures["score"].ravel(), view.grid.measures["collapsed"].ravel()
+    first, second = score[collapsed == 0], score[collapsed == 1]
+    return float((first[:, None] < second).mean()) if len(first) and len(second) else float("nan")
+
+
+def _leader(view: View, tested: Tested, first: str) -> str:
+    """Who of the first and the rival that stands for all others loses less, and by how much."""
+    ahead, behind = (first, tested.least) if tested.value >= 0 else (tested.least, first)
+    return f"{ahead} encoders lose {view.amount(tested.value)} less than {behind}."
+
+
+def _gain(view: View, difference: float) -> str:
+    return f"{view.amount(difference)} {'less' if difference >= 0 else 'more'}"
+
+
+def _accuracy(view: View, size: int) -> float:
+    return float(np.nanmean(view.grid.where("latent_size", [size]).measures["knn_accuracy_sampled"]))
+
+
+def _ends(view: View, tested: Tested) -> str:
+    sizes = view.grid.levels["latent_size"]
+    first, last = (f"{_accuracy(view, size):.0%} at {size}" for size in (sizes[0], sizes[-1]))
+    return f"From the smallest latent size to the largest, kNN accuracy of sampled codes goes from {first} to {last}."
 
 
 CLAIMS: Registry[Claim] = Registry("claim")
-Statistic = TypeVar("Statistic", bound=Callable[[Sample], float | list[float]])
-
-
-def claim(
-    sentence: str,
-    meaning: str,
-    figure: str,
-    finding: Callable[[Sample, float], str],
-    p: Callable[[Sample], float] | None = None,
-) -> Callable[[Statistic], Statistic]:
-    """Register a function as the statistic of the claim that bears its name."""
-
-    def register(statistic: Statistic) -> Statistic:
-        name = statistic.__name__
-        CLAIMS.add(name, Claim(name, sentence, meaning, FIGURES[figure].name, finding, statistic, p))
-        return statistic
-
-    return register
-
-
-@claim(
-    "Nearly half of the models collapse.",
-    "how far inside a third to three fifths the share of collapsed ones lies",
-    "collapse_atlas",
-    lambda sample, _: f"{sample.collapsed.sum():.4g} of {len(sample.collapsed)} architectures collapse.",
-)
-def collapse(sample: Sample) -> list[float]:
-    share, (low, high) = sample.collapsed.mean(), NEARLY_HALF
-    return [share - low, high - share]
-
-
-@claim(
-    "Models that code less reconstruct worse.",
-    "rank correlation of KLD and reconstruction loss, with its sign turned",
-    "reconstruction_ranked",
-    lambda _, value: f"Over all models, KLD and loss correlate by {-value:+.2f}.",
-    lambda sample: rank_correlation_p(sample.kld, sample.reconstruction),
-)
-def collapse_and_reconstruction(sample: Sample) -> float:
-    return -rank_correlation(sample.kld, sample.reconstruction)
-
-
-@claim(
-    "Among the best, more KLD goes with better reconstruction.",
-    "the same rank correlation within the top",
-    "reconstruction_top_quartile",
-    lambda sample, value: f"Within the top {sample.top.sum()}, KLD and loss correlate by {-value:+.2f}.",
-    lambda sample: rank_correlation_p(sample.kld[sample.top], sample.reconstruction[sample.top]),
-)
-def kld_in_the_top(sample: Sample) -> float:
-    return -rank_correlation(sample.kld[sample.top], sample.reconstruction[sample.top])
-
-
-class Ranks(NamedTuple):
-    """The probability that a model that is not collapsed beats one that is, and the p-value of the rank test."""
-
-    probability: float
-    p: float
-
-
-def _against_collapsed(sample: Sample) -> Ranks:
-    collapsed = is_collapsed(sample.collapsed)
-    worse, better = sample.score[collapsed], sample.score[~collapsed]
-    if not len(worse) or not len(better):
-        return Ranks(float("nan"), float("nan"))
-    test = stats.mannwhitneyu(worse, better)
-    return Ranks(float(test.statistic / (len(worse) * len(better))), float(test.pvalue))
-
-
-@claim(
-    "Models with KLD beat collapsed ones.",
-    "probability that one that is not collapsed beats one that is, less one half",
-    "reconstruction_ranked",
-    lambda sample, _: (
-        f"One that is not collapsed beats one that is in {_against_collapsed(sample).probability:.0%} of all pairs."
+for claim in (
+    Claim(
+        "collapse",
+        "Nearly half of the models collapse.",
+        "share of models that collapsed",
+        "share",
+        "collapse_atlas",
+        share(lambda view: view.grid.measures["collapsed"], "every model diverged"),
+        lambda view, tested: f"{tested.value:.0%} of the models collapse.",
     ),
-    lambda sample: _against_collapsed(sample).p,
-)
-def collapsed_are_beaten(sample: Sample) -> float:
-    return _against_collapsed(sample).probability - 0.5
-
-
-def _shares(sample: Sample) -> dict[str, float]:
-    """The share of each encoder's models that is in the top."""
-    top = sample.top
-    return {name: mean(top[sample.encoder == name]) for name in sample.encoders}
-
-
-@claim(
-    "One-layer dense encoders are the most frequent in the top.",
-    "share of DNN1 encoders that are in the top, less that of the next encoder",
-    "top_quartile_counts",
-    lambda sample, _: of_each(sample, sample.encoder),
-)
-def simple_dense_encoders(sample: Sample) -> list[float]:
-    shares = _shares(sample)
-    first = shares.pop("DNN1", float("nan"))
-    return [first - share for share in shares.values()]
-
-
-@claim(
-    "Single-block convolutional encoders come second.",
-    "share of CNN1 encoders that are in the top, less that of the next; or that of DNN1, less it, if that is less",
-    "top_quartile_counts",
-    lambda sample, _: of_each(sample, sample.encoder),
-)
-def simple_convolutional_encoders(sample: Sample) -> list[float]:
-    shares = _shares(sample)
-    first, second = shares.pop("DNN1", float("nan")), shares.pop("CNN1", float("nan"))
-    return [first - second, *(second - share for share in shares.values())]
-
-
-def _good_decoders(sample: Sample) -> np.ndarray:
-    return (sample.decoder == "DNN1") | of_family(sample.decoder, "CNN", lambda depth: depth > 1)
-
-
-@claim(
-    "Decoders of several convolutional blocks or one dense layer do well.",
-    "share of them that is in the top, less that of other decoders",
-    "top_quartile_counts",
-    lambda sample, _: of_each(sample, sample.decoder),
-    lambda sample: enriched(sample, _good_decoders(sample)),
-)
-def decoders(sample: Sample) -> float:
-    good, top = _good_decoders(sample), sample.top
-    return mean(top[good]) - mean(top[~good])
-
-
-@claim(
-    "Powerful convolutional encoders do no harm.",
-    "loss of CNN1 encoders less that of deeper ones, in standard deviations of the grid, plus a tenth",
-    "top_quartile_counts_by_latent_size",
-    lambda _, value: f"Encoders of several blocks lose {NO_HARM - value:+.2f} standard deviations more than CNN1.",
-)
-def powerful_convolutional_encoders(sample: Sample) -> float:
-    deep = of_family(sample.encoder, "CNN", lambda depth: depth > 1)
-    harm = mean(sample.score[deep]) - mean(sample.score[sample.encoder == "CNN1"])
-    return NO_HARM - in_deviations(harm, sample)
-
-
-@claim(
-    "Compression degrades the representation.",
-    "rank correlation of latent size and kNN accuracy",
-    "pca_top_half",
-    lambda sample, _: "kNN accuracy by latent size: " + by_latent_size(sample, sample.knn_accuracy),
-    lambda sample: rank_correlation_p(sample.latent_size, sample.knn_accuracy),
-)
-def compression_degrades(sample: Sample) -> float:
-    return rank_correlation(sample.latent_size, sample.knn_accuracy)
-
-
-@claim(
-    "Classes stay separable at latent size 50.",
-    "mean kNN accuracy at latent size 50, less 0.8",
-    "pca_top_quartile",
-    lambda _, value: f"At latent size 50 the mean kNN accuracy is {value + SEPARABLE:.0%}.",
-)
-def separable_at_50(sample: Sample) -> float:
-    return mean(sample.knn_accuracy[sample.latent_size == 50]) - SEPARABLE
-
-
-@claim(
-    "Dense networks cope worse with compact latents than convolutional ones.",
-    "loss of dense less convolutional pairs at smaller latent sizes, less that at larger, in standard deviations",
-    "top_quartile_counts_by_latent_size",
-    lambda _, value: (
-        "The lead of convolutional over dense pairs at small latent sizes, less that at large ones, is"
-        f" {value:+.2f} standard deviations."
+    Claim(
+        "collapse_and_reconstruction",
+        "Models that code less reconstruct worse.",
+        "rank correlation of KLD and reconstruction over the decoders, its sign turned",
+        "correlation",
+        "reconstruction_ranked",
+        differences(less_code_reconstructs_worse, "too few decoders, or every model collapsed", most=1),
+        lambda view, tested: (
+            f"At equal latent size and encoder, KLD and reconstruction loss correlate by {-tested.value:+.2f}."
+        ),
     ),
-)
-def dense_and_compact(sample: Sample) -> float:
-    dense, convolutional = (
-        of_family(sample.encoder, family) & of_family(sample.decoder, family) for family in ("DNN", "CNN")
-    )
-    compact = sample.latent_size <= np.median(np.unique(sample.latent_size))
-
-    def gap(here: np.ndarray) -> float:
-        return mean(sample.score[dense & here]) - mean(sample.score[convolutional & here])
-
-    return in_deviations(gap(compact) - gap(~compact), sample)
+    Claim(
+        "kld_in_the_top",
+        "Among the best, more KLD goes with better reconstruction.",
+        "rank correlation of KLD and reconstruction among the best of a latent size, its sign turned",
+        "correlation",
+        "reconstruction_top_quartile",
+        differences(more_code_among_the_best, "too few models in the top of a latent size", most=1),
+        lambda view, tested: (
+            f"Among the best {view.cutoff:.0%} of a latent size, KLD and reconstruction loss correlate by"
+            f" {-tested.value:+.2f}."
+        ),
+        by=("cutoff",),
+    ),
+    Claim(
+        "collapsed_are_beaten",
+        "Models with KLD beat collapsed ones.",
+        "share of pairs of a model that is not collapsed and one that is in which the first loses less",
+        "share",
+        "reconstruction_ranked",
+        identity(better_than_collapsed),
+        lambda view, tested: (
+            "A collapsed model is one whose code tells next to nothing: it cannot reconstruct much better than the"
+            " constant decoder, whatever its architecture."
+        ),
+    ),
+    Claim(
+        "simple_dense_encoders",
+        "One-layer dense encoders are the most frequent in the top.",
+        "loss of the next best encoder less that of DNN1, at equal latent size, decoder and seed",
+        "loss",
+        "top_quartile_counts",
+        differences(dense_encoders, "there is no DNN1 encoder, or no other", negligible=True),
+        lambda view, tested: _leader(view, tested, "DNN1"),
+        by=("ranking",),
+    ),
+    Claim(
+        "simple_convolutional_encoders",
+        "Single-block convolutional encoders come second.",
+        "loss of CNN1 less that of DNN1, or of the next encoder less that of CNN1, if that is less",
+        "loss",
+        "top_quartile_counts",
+        differences(convolutional_encoders, "there is no DNN1 encoder, no CNN1, or no other", negligible=True),
+        lambda view, tested: _leader(view, tested, "DNN1") if tested.least == "CNN1" else _leader(view, tested, "CNN1"),
+        by=("ranking",),
+    ),
+    Claim(
+        "decoders",
+        "Decoders of several convolutional blocks or one dense layer do well.",
+        "loss of other decoders less theirs, at equal latent size, encoder and seed",
+        "loss",
+        "top_quartile_counts",
+        differences(good_decoders, "there is none of these decoders, or no other", negligible=True),
+        lambda view, tested: f"They lose {_gain(view, tested.value)} than the others.",
+        by=("ranking",),
+    ),
+    Claim(
+        "powerful_convolutional_encoders",
+        "Powerful convolutional encoders do no harm.",
+        "what deeper ones may lose more than CNN1 before it counts as harm, less what they do",
+        "loss",
+        "top_quartile_counts_by_latent_size",
+        differences(deep_encoders, "there is no CNN1 encoder, or no deeper one"),
+        lambda view, tested: (
+            f"Encoders of several blocks lose {_gain(view, tested.value - view.ranking.margin)} than CNN1; up to"
+            f" {view.amount(view.ranking.margin)} more is no harm."
+        ),
+        by=("ranking",),
+    ),
+    Claim(
+        "compression_degrades",
+        "Compression degrades the representation.",
+        "kNN accuracy of sampled codes at the largest latent size less that at the smallest, all else equal",
+        "accuracy",
+        "pca_top_half",
+        differences(accuracy_grows_with_latents, "there is one latent size alone, or there are no labels"),
+        _ends,
+    ),
+    Claim(
+        "separable_at_50",
+        "Classes stay separable at latent size 50.",
+        "kNN accuracy of sampled codes at latent size 50 less that in 50 principal components of the pixels",
+        "accuracy",
+        "pca_top_quartile",
+        differences(separable, "there is no latent size 50, or there are no labels"),
+        lambda view, tested: (
+            f"At latent size 50 the mean kNN accuracy of sampled codes is {_accuracy(view, 50):.0%},"
+            f" {100 * abs(tested.value):.0f} points {'above' if tested.value >= 0 else 'below'} that in 50 principal"
+            " components of the pixels."
+        ),
+    ),
+    Claim(
+        "dense_and_compact",
+        "Dense networks cope worse with compact latents than convolutional ones.",
+        "loss of dense less convolutional pairs of like depth at the smaller latent sizes, less that at the larger",
+        "loss",
+        "top_quartile_counts_by_latent_size",
+        differences(compact_latents, "there is one latent size alone, or one family", negligible=True),
+        lambda view, tested: (
+            f"Dense pairs lose {_gain(view, -tested.value)} against convolutional ones at the smaller latent sizes than"
+            " at the larger."
+        ),
+        by=("ranking",),
+    ),
+):
+    FIGURES[claim.figure]  # an unknown figure is refused here
+    CLAIMS.add(claim.name, claim)

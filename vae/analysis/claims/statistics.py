@@ -1,92 +1,96 @@
-"""The architectures that claims are tested on, and the statistics that several claims share."""
+"""What claims are tested on: the models of a study as a crossed table, and the statistics that several claims share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from vae.analysis.blocks import FACTORS, Grid
 from vae.analysis.ranking import best
 from vae.grid import Network
 
 
-@dataclass
-class Sample:
-    """Architectures with their means over seeds, one entry each; `score` is what ranks them, less is better.
+@dataclass(frozen=True)
+class Ranking:
+    """What architectures are ranked by: a column of the table of models, of the validation set where it has one.
 
-    `collapsed` is the share of seeds that collapsed. `encoders` are all those of the grid, also where a resample has
-    none of them.
+    `sign` is 1 where less is better. Differences below `margin` are of no consequence. `unit` is that of amounts, which
+    are `scale` times what the column has.
     """
 
-    score: np.ndarray
-    reconstruction: np.ndarray
-    kld: np.ndarray
-    knn_accuracy: np.ndarray
-    collapsed: np.ndarray
-    latent_size: np.ndarray
-    encoder: np.ndarray
-    decoder: np.ndarray
-    encoders: np.ndarray
+    name: str
+    column: str
+    sign: int
+    margin: float
+    unit: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class View:
+    """A study under one ranking and cutoff; its measure `score` is what ranks, less is better."""
+
+    grid: Grid
+    ranking: Ranking
     cutoff: float
 
     @property
-    def top(self) -> np.ndarray:
-        """Which are among the best `cutoff`, a share, as `vae.analysis.ranking.best` counts them."""
-        return best(self.score, self.cutoff)
+    def coded(self) -> Grid:
+        """The part of the grid whose latent sizes have a model that did not collapse.
+
+        Where all did, no code tells the decoder anything, and architectures cannot differ by what they code.
+        """
+        collapsed = self.grid.measures["collapsed"]
+        sizes = self.grid.levels["latent_size"]
+        return self.grid.where(
+            "latent_size", [size for place, size in enumerate(sizes) if (collapsed[place] < 1).any()]
+        )
+
+    def networks(self, side: str, family: str, depths: Callable[[int], bool] = lambda depth: True) -> list[str]:
+        """The networks of a side that are of a family, and of some depths, the simplest first."""
+        parsed = {name: Network.parse(name) for name in self.grid.levels[side]}
+        return [name for name, network in parsed.items() if network.family == family and depths(network.depth)]
+
+    def lead(self, factor: str, better: Sequence[str], worse: Sequence[str]) -> np.ndarray:
+        """How much less `better` lose than `worse`, as means over each, `[blocks, seeds]`; empty where one lacks."""
+        scores = self.coded.by("score", factor)
+        if not better or not worse or not {*better, *worse} <= set(scores):
+            return np.empty((0, 1))
+        return np.mean([scores[name] for name in worse], 0) - np.mean([scores[name] for name in better], 0)
+
+    def leads(self, factor: str, first: str, others: Sequence[str]) -> dict[str, np.ndarray]:
+        """How much less the first loses than each of the others."""
+        return {other: self.lead(factor, [first], [other]) for other in others}
+
+    def pairs(self, family: str, depth: tuple[int, ...]) -> np.ndarray:
+        """The scores of a family's pair, of its encoder and decoder at these places by depth, `[sizes, seeds]`."""
+        places = [
+            self.grid.levels[side].index(self.networks(side, family)[place])
+            for side, place in zip(("encoder", "decoder"), depth, strict=True)
+        ]
+        return self.coded.measures["score"][:, places[0], places[1]]
+
+    def amount(self, difference: float) -> str:
+        """A difference in words, without its sign."""
+        return f"{abs(difference) * self.ranking.scale:.2f} {self.ranking.unit}"
 
 
-def of_family(networks: np.ndarray, name: str, depths: Callable[[int], bool] = lambda depth: True) -> np.ndarray:
-    parsed = {name: Network.parse(name) for name in np.unique(networks)}
-    fits = {text: network.family == name and depths(network.depth) for text, network in parsed.items()}
-    return np.array([fits[text] for text in networks], bool)
+def correlations(grid: Grid, first: str, second: str, axes: tuple[str, ...], cutoff: float = 1.0) -> np.ndarray:
+    """Spearman's rank correlations of two measures over some factors, `[blocks, seeds]`, NaN where one does not vary.
 
-
-def mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def in_deviations(difference: float, sample: Sample) -> float:
-    """A difference of scores in standard deviations over the grid; NaN where all are the same."""
-    deviation = sample.score.std()
-    return difference / deviation if deviation > 1e-12 else float("nan")
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation; NaN where one side does not vary or is missing."""
-    first, second = _finite_pairs(first, second)
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")
-    return float(np.corrcoef(stats.rankdata(first), stats.rankdata(second))[0, 1])
-
-
-def rank_correlation_p(first: np.ndarray, second: np.ndarray) -> float:
-    """The two-sided p-value of Spearman's rank correlation."""
-    if np.isnan(rank_correlation(first, second)):
-        return float("nan")
-    return float(stats.spearmanr(*_finite_pairs(first, second)).pvalue)
-
-
-def _finite_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The entries of both at which both are finite."""
-    finite = np.isfinite(first) & np.isfinite(second)
-    return first[finite], second[finite]
-
-
-def enriched(sample: Sample, chosen: np.ndarray) -> float:
-    """Fisher's exact test, two-sided, of whether `chosen` are as often in the top as others."""
-    top = sample.top
-    table = np.array([[(top & group).sum(), (~top & group).sum()] for group in (chosen, ~chosen)])
-    return float(stats.fisher_exact(table).pvalue)
-
-
-def of_each(sample: Sample, networks: np.ndarray) -> str:
-    """How many models of each network are in the top, the most frequent first."""
-    top = sample.top
-    here = {name: top[networks == name] for name in np.unique(networks)}
-    ordered = sorted(here, key=lambda name: -here[name].sum() / len(here[name]))
-    return "In the top: " + ", ".join(f"{here[name].sum()} of {len(here[name])} {name}" for name in ordered) + "."
-
-
-def by_latent_size(sample: Sample, values: np.ndarray) -> str:
-    sizes = np.unique(sample.latent_size)
-    return ", ".join(f"{mean(values[sample.latent_size == size]):.0%} at {size}" for size in sizes) + "."
+    A block is what the other factors have in common. Only the best `cutoff` of a block by the second measure count.
+    """
+    places = [FACTORS.index(axis) for axis in axes]
+    moved = [np.moveaxis(grid.measures[name], places, range(len(axes))) for name in (first, second)]
+    shape = moved[0].shape[len(axes) :]
+    if not moved[0].size:  # no latent size at which anything is coded
+        return np.empty((0, 1))
+    flat = [values.reshape(-1, *shape) for values in moved]
+    found = np.full(shape, np.nan)
+    for place in np.ndindex(*shape):
+        x, y = (values[(slice(None), *place)] for values in flat)
+        known = np.isfinite(x) & np.isfinite(y) & best(np.where(np.isfinite(x), y, np.nan), cutoff)
+        if known.sum() > 2 and np.ptp(x[known]) > 0 and np.ptp(y[known]) > 0:
+            found[place] = stats.spearmanr(x[known], y[known]).statistic
+    return found.reshape(-1, shape[-1])

@@ -29,8 +29,9 @@ from matplotlib.typing import LineStyleType
 from PIL import Image
 
 from vae import catalogue
-from vae.analysis import table
+from vae.analysis import rate_distortion, table
 from vae.analysis.ranking import is_collapsed
+from vae.analysis.rate_distortion import Curve
 from vae.data import dataset as data
 from vae.files import read_json, read_npz, replacing
 from vae.grid import Spec, folder
@@ -39,7 +40,8 @@ from vae.registry import Registry
 # Columns that figures need of the tables beside that of models.
 LABELS = {"label", "rank", "reconstruction", "kld", "collapsed"}
 COUNTS = {"by", "value", "top", "expected", "p"}
-EFFECTS = {"response", "measure", "term", "effect", "low", "high", "p", "r2", "seeds"}
+EFFECTS = {"response", "measure", "term", "share", "seeds"}
+MEANS = {"response", "measure", "unit", "choice", "level", "difference", "low", "high"}
 
 WIDTH, HEIGHT = 8.27, 11.69
 ROWS = 50  # labels in a column of a ranking
@@ -73,7 +75,8 @@ plt.rcParams.update(
 class Study:
     """What figures are drawn from: the tables of a study, the folder of its models, its test set.
 
-    `rows` is the table of models, `labels` that of architectures; `spectrum` is that of the training images, as
+    `rows` is the table of models, `labels` that of architectures; `curves` are those of `vae.analysis.rate_distortion`,
+    none where the study does not sweep the weight of the KLD; `spectrum` is that of the training images, as
     `vae.measures.linear_vae` has it.
     """
 
@@ -81,6 +84,8 @@ class Study:
     labels: pd.DataFrame
     counts: pd.DataFrame
     effects: pd.DataFrame
+    means: pd.DataFrame
+    curves: dict[tuple[int, str, str], Curve]
     models: Path
     spectrum: np.ndarray
     test_labels: np.ndarray | None
@@ -90,11 +95,14 @@ class Study:
     def read(cls, results: Path, dataset: Path) -> "Study":
         """The study of a results folder, with its dataset.npz; UserError where a file is missing or unsound."""
         images, tables = data.read(dataset), results / "tables"
+        rows = table.read(tables / "models.csv")
         return cls(
-            rows=table.base(table.read(tables / "models.csv")),
+            rows=table.base(rows),
             labels=table.read(tables / "architectures.csv", LABELS),
             counts=table.read(tables / "counts.csv", COUNTS),
             effects=table.read(tables / "effects.csv", EFFECTS),
+            means=table.read(tables / "means.csv", MEANS),
+            curves=rate_distortion.curves(rows),
             models=results / "models",
             spectrum=np.array(read_json(results / "baselines/pixels.json")["spectra"][""]),
             test_labels=images.test_labels,

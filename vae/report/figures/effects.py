@@ -1,44 +1,96 @@
-"""How far each choice of an architecture moves each measure."""
+"""Which choice of an architecture decides what: shares of variance, and marginal means."""
 
 from math import ceil
 
+import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vae.analysis.ranking import LEVEL
-from vae.report.figures.drawing import BLUE, GREY, HEIGHT, WIDTH, Study, figure, legend_below, line, nothing_to_draw
+from vae.analysis.effects import ERROR
+from vae.report.figures.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WIDTH,
+    Study,
+    figure,
+    legend_below,
+    line,
+    nothing_to_draw,
+)
+
+SIZE, SIDES = "latent_size", ("encoder", "decoder")
+# Encoder and decoder in strong colours, interactions in pale ones, the error in grey.
+COLOURS = dict(zip(SIDES, (ORANGE, BLUE), strict=True))
+PALE = ("#CDE8DF", "#BBD9EA", "#F7E0AE", "#E3CFE0")
+SPACE = ("_", " ")
 
 
 @figure
-def effect_sizes(study: Study) -> list[Figure]:
-    """How far each choice of an architecture moves each measure, by a linear model."""
-    effects = study.effects
-    responses = list(effects["response"].unique())
-    if not responses:
-        return [nothing_to_draw("effect_sizes: too few models for a linear model, there is nothing to draw")]
-    terms = list(effects["term"].drop_duplicates())[::-1]
+def effects(study: Study) -> list[Figure]:
+    """How much of each measure's variance encoder and decoder explain, and what each of them comes to."""
+    if not set(SIDES) & set(study.effects["term"]):
+        return [nothing_to_draw("effects: too few models to compare, there is nothing to draw")]
+    seeds = int(study.effects["seeds"].max())
+    over = f"between {seeds} seeds" if seeds > 1 else "over contexts (one seed)"
+    first = _shares(study)
+    first.suptitle("At equal latent size: how much of the variance each choice explains")
+    second = _means(study)
+    second.suptitle(f"How far each choice is from the mean of its kind; 95% intervals {over}")
+    return [first, second]
+
+
+def _shares(study: Study) -> Figure:
+    """Of what the latent size does not explain, which is named beside each measure."""
+    table = study.effects.pivot(index="measure", columns="term", values="share")
+    table = table.loc[study.effects["measure"].unique()[::-1], study.effects["term"].unique()].fillna(0)
+    of_size = table.pop(SIZE) if SIZE in table else pd.Series(0.0, table.index)
+    table = table.div(1 - of_size, axis="index")
+    page, axes = plt.subplots(figsize=(WIDTH, 0.4 * len(table) + 1.5))
+    pale, left = iter(PALE), np.zeros(len(table))
+    for term in map(str, table):
+        colour = COLOURS.get(term) or (GREY if ERROR in term else next(pale))
+        share = table[term].to_numpy()
+        bars = axes.barh(range(len(table)), share, left=left, color=colour, label=term.replace(*SPACE))
+        written = [f"{value:.0%}" if value >= 0.04 else "" for value in share]
+        axes.bar_label(bars, written, label_type="center", fontsize=7)
+        left += share
+    names = [f"{measure}\n(latent size: {of_size[measure]:.1%} of all)" for measure in table.index]
+    axes.set_yticks(range(len(table)), names, fontsize=7)
+    axes.set(xlim=(0, 1), xlabel="share of the variance that the latent size leaves")
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    legend_below(page, axes.get_legend_handles_labels()[0], columns=3)
+    return page
+
+
+def _means(study: Study) -> Figure:
+    means = study.means[study.means["choice"] != SIZE]
+    responses = [name for name in means["response"].unique() if name in set(study.effects["response"])]
+    levels = means.drop_duplicates(["choice", "level"])
     wide = min(3, len(responses))
     high = ceil(len(responses) / wide)
-    size = (WIDTH, min(HEIGHT, high * (0.16 * len(terms) + 0.8) + 0.9))
-    page, grid = plt.subplots(high, wide, figsize=size, sharey=True, sharex=True, squeeze=False)
+    page, grid = plt.subplots(
+        high, wide, figsize=(WIDTH, high * (0.17 * len(levels) + 0.9) + 0.5), sharey=True, squeeze=False
+    )
     for axes, response in zip(grid.flat, responses):
-        part = effects[effects["response"] == response]
-        rows = part["term"].map(terms.index)
-        sure = part["p"] < LEVEL
-        for chosen, colour in ((sure, BLUE), (~sure, GREY)):
-            axes.hlines(rows[chosen], part.loc[chosen, "low"], part.loc[chosen, "high"], color=colour, linewidth=1.5)
-            axes.plot(part.loc[chosen, "effect"], rows[chosen], "o", color=colour, markersize=3.5)
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_title(f"{part['measure'].iloc[0]} (R² {part['r2'].iloc[0]:.2f})")
-        axes.set_yticks(range(len(terms)), terms, fontsize=7)
-        axes.grid(axis="y", linewidth=0.3)
+        _panel(axes, means[means["response"] == response])
     for axes in grid.flat[len(responses) :]:
         axes.set_visible(False)
-    grid[-1, wide // 2].set_xlabel("effect of one step, in standard deviations of the measure over all architectures")
-    seeds = effects["seeds"].iloc[0]
-    precision = "with 95% intervals" if seeds > 1 else "without intervals, which one seed cannot give"
-    page.suptitle(f"How far each choice moves each measure, {precision}")
-    handles = [line("p < 0.05, corrected", BLUE, marker="o"), line("not significant", GREY, marker="o")]
-    if seeds > 1:
-        legend_below(page, handles)
-    return [page]
+    legend_below(page, [line(side, COLOURS[side], marker="o") for side in SIDES])
+    return page
+
+
+def _panel(axes: Axes, part: pd.DataFrame) -> None:
+    places = np.arange(len(part))[::-1]
+    for side in SIDES:
+        here = (part["choice"] == side).to_numpy()
+        axes.hlines(places[here], part["low"][here], part["high"][here], color=COLOURS[side], linewidth=1.5)
+        axes.plot(part["difference"][here], places[here], "o", color=COLOURS[side], markersize=3.5)
+    axes.axvline(0, color="black", linewidth=0.8)
+    measure, unit = part[["measure", "unit"]].iloc[0]
+    axes.set_title(measure)
+    axes.set_xlabel(f"difference, {unit}")
+    axes.set_yticks(places, part["level"].astype(str), fontsize=7)
+    axes.grid(axis="y", linewidth=0.3)
