@@ -94,8 +94,14 @@ def test_the_figures_wait_for_every_model_and_are_two_files_each():
     study = jobs()
     for stage in ("train", "measure"):
         assert study.reads("figures")[stage] == study.all_done(stage)
-    written = [f"results/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")]
+    written = [f"results/figures/{name}.{suffix}" for name in study.figures for suffix in ("png", "pdf")]
     assert sorted(study.writes("figures").values()) == sorted(written)
+
+
+def test_a_figure_of_a_sweep_is_drawn_where_that_is_swept():
+    grid = STUDY["grid"] | {"sweep": {"objective.beta": [2]}}
+    assert set(FIGURES) - set(jobs().figures) == {"rate_distortion"}
+    assert set(jobs(grid=grid).figures) == set(FIGURES)
 
 
 def test_logs_and_benchmarks_are_named_like_the_job():
