@@ -116,14 +116,15 @@ def test_a_study_without_sentinels_has_an_empty_table(tmp_path):
 
 
 def page(budget, claims=None, slack=(0.0, 0.2, 0.5, 0.51, 7.0, None)):
-    """The page of claims, of which one is supported, one contradicted and one undecided."""
+    """The page of claims, of which one has each verdict."""
     claims = claims if claims is not None else decided(at_this_budget=not Fidelity.of(budget).converged)
     rows = pd.DataFrame({"status": "ok", "latent_size": 2, "effective_beta": 1.0, "epochs": 4, "slack": slack})
-    return pages.claims(claims, rows, budget, [])
+    rows = rows.assign(encoder="DNN1", decoder="DNN1", seed=0, collapsed=False)
+    return pages.claims(claims, rows, budget, pd.DataFrame(columns=effects.COLUMNS), [])
 
 
 def decided(**columns):
-    shared = {"ranking": "elbo", "cutoff": 0.25, "architectures": 4, "seeds": 2, "flips": "", "figure": "x", "p": 0.5}
+    shared = {"ranking": "elbo", "cutoff": 0.25, "figure": "x", "unit": "nats", "rests_on": "4 contexts", "reason": ""}
     shared |= {"statistic": "difference", "value": 1.0, "low": 0.5, "high": 1.5, "finding": "So it is."}
     return pd.DataFrame(
         [
@@ -134,8 +135,8 @@ def decided(**columns):
 
 
 def opening(text):
-    """The first paragraph below the title."""
-    return re.search(r"</h1>\s*<p>(.*?)</p>", text, re.S).group(1)
+    """The second paragraph below the title, which says how well the models are trained."""
+    return re.search(r"</h1>\s*<p>.*?</p>\s*<p>(.*?)</p>", text, re.S).group(1)
 
 
 def test_the_page_opens_with_what_twice_the_budget_gains(tmp_path):
@@ -144,7 +145,7 @@ def test_the_page_opens_with_what_twice_the_budget_gains(tmp_path):
         "Twice the budget gains a sentinel 40.00 nats at most, and Kendall&#39;s τ of their order is"
     )
     assert "so verdicts that rest on ranks hold at this budget, and may not for trained models." in first
-    assert "2 of 5 models are certainly more than 0.5 nats from their optimum" in first
+    assert "2 of 5 models are more than 0.5 nats from their optimum" in first
     trained = opening(page(gathered(tmp_path, CONVERGED)))
     assert trained.startswith("Twice the budget gains a sentinel 0.40 nats at most")
     assert "order is 1.00: so ranks are those of trained models." in trained
@@ -157,15 +158,16 @@ def test_the_page_shows_every_sentinel(tmp_path):
 
 
 def test_decided_verdicts_are_at_this_budget_where_the_study_is_not_converged(tmp_path):
-    cells = re.compile(r'<td class="(\w+)">\1(<br><small>at this budget</small>)?</td>')
+    cells = re.compile(r'<p class="(\w+)"><b>\1</b>(<br><small>at this budget</small>)?</p>')
     short = page(gathered(tmp_path, [(100, 98), (90, 91), (120, 80), (105, 105)]))
     assert [(verdict, bool(said)) for verdict, said in cells.findall(short)] == [
         ("supported", True),
         ("contradicted", True),
+        ("equivalent", True),
         ("undecided", False),
     ]
     long = page(gathered(tmp_path, CONVERGED))
-    assert [bool(said) for _, said in cells.findall(long)] == [False] * 3
+    assert [bool(said) for _, said in cells.findall(long)] == [False] * 4
 
 
 def test_the_page_says_where_nothing_is_known_of_the_budget(tmp_path):

@@ -107,7 +107,7 @@ def share(values: Callable[[View], np.ndarray], lacking: str) -> Callable[[View]
         reason = "" if said != "undecided" else f"{len(known)} models are too few for a share"
         value = float(known.mean())
         error = float(np.sqrt(value * (1 - value) / len(known)))
-        rests_on = f"{len(known)} models"
+        rests_on = f"{len(known)} model{'s' if len(known) != 1 else ''}"
         return Tested(
             value, float(low), float(high), said, rests_on, reason=reason, error=error, freedom=len(known) - 1
         )
