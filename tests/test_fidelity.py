@@ -188,17 +188,20 @@ def test_the_stages_of_claims_and_of_the_page_say_it_of_a_study(losses, at_this_
         return decided()
 
     monkeypatch.setattr(verdicts, "verdicts", judge)
-    monkeypatch.setattr(effects, "fit", lambda rows: rows)
+    monkeypatch.setattr(effects, "shares", lambda rows: pd.DataFrame(columns=effects.COLUMNS))
+    monkeypatch.setattr(effects, "means", lambda rows: rows)
     gathered(tmp_path, losses).to_csv(tmp_path / "fidelity.csv", index=False)
     rows = {"label": ["L2_DNN1_DNN1", "L2_DNN1_DNN1_beta2"], "variant": ["", "beta2"], "status": "ok", "slack": 0.0}
     rows |= {"validation_reconstruction": 1.0, "latent_size": 2, "effective_beta": 1.0, "epochs": 4}
+    rows |= {"encoder": "DNN1", "decoder": "DNN1", "seed": 0, "collapsed": False}
     pd.DataFrame(rows).to_csv(tmp_path / "models.csv", index=False)
     given = ["--table", str(tmp_path / "models.csv"), "--fidelity", str(tmp_path / "fidelity.csv")]
-    claims = tmp_path / "claims.csv"
-    assert main(["claims", *given, str(claims), str(tmp_path / "effects.csv")]) == 0
+    claims, shares, *others = (tmp_path / f"{name}.csv" for name in ("claims", "effects", "means", "rate_distortion"))
+    assert main(["claims", *given, *map(str, (claims, shares, *others))]) == 0
     assert judged == [["L2_DNN1_DNN1"]]
-    assert pd.read_csv(claims)["at_this_budget"].tolist() == [at_this_budget] * 3
-    assert main(["page", *given, "--claims", str(claims), str(tmp_path / "claims.html")]) == 0
+    assert pd.read_csv(claims)["at_this_budget"].tolist() == [at_this_budget] * 4
+    given += ["--claims", str(claims), "--effects", str(shares)]
+    assert main(["page", *given, str(tmp_path / "claims.html")]) == 0
     assert ("<small>at this budget</small>" in (tmp_path / "claims.html").read_text()) == at_this_budget
 
 
