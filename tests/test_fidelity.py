@@ -125,7 +125,7 @@ def page(budget, claims=None, slack=(0.0, 0.2, 0.5, 0.51, 7.0, None)):
 
 def decided(**columns):
     shared = {"ranking": "elbo", "cutoff": 0.25, "figure": "x", "unit": "nats", "rests_on": "4 contexts", "reason": ""}
-    shared |= {"statistic": "difference", "value": 1.0, "low": 0.5, "high": 1.5, "finding": "So it is."}
+    shared |= {"statistic": "difference", "value": 1.0, "low": 0.5, "high": 1.5, "finding": "So it is.", "error": 0.1}
     return pd.DataFrame(
         [
             {"claim": verdict, "sentence": f"This is {verdict}.", "verdict": verdict} | shared | columns
