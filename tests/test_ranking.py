@@ -170,6 +170,9 @@ def test_labels_average_the_seeds_that_did_not_diverge(rows):
     assert labels.index[-1] == str(SPECS[1])
     assert np.isnan(labels.loc[str(SPECS[1]), "reconstruction"])
     assert labels["rank"].tolist() == list(range(1, 9))
+    # Seeds differ by a nat, and labels by ten.
+    assert labels.loc[str(SPECS[7]), ["p_best", "rank_low", "rank_high"]].tolist() == [1, 1, 1]
+    assert np.isnan(labels.loc[str(SPECS[1]), "p_best"])
     assert labels.loc[[str(SPECS[0]), str(SPECS[7])], "collapsed"].tolist() == [1, 0]
 
 

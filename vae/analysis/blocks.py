@@ -145,12 +145,16 @@ def resampled(values: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return np.stack([np.take_along_axis(stretched, each, 2).mean((1, 2)) for each in drawn])
 
 
-def chances(values: np.ndarray, count: int = 1000) -> np.ndarray:
-    """The share of resamples in which each level of `values`, `[levels, blocks, seeds]`, has the least, `[levels]`.
+def standing(values: np.ndarray, count: int = 1000) -> np.ndarray:
+    """How sure the order of some levels is, of losses `[levels, blocks, seeds]`: `[levels, 3]`.
 
-    NaN where there is no block that has all levels.
+    The share of resamples in which a level has the least loss, and the ends of the 95% interval of its rank, from 1 for
+    the best. NaN where there is no block that has all levels.
     """
     drawn = resampled(values, count, np.random.default_rng(of_study("bootstrap")))
     if not drawn.size:
-        return np.full(len(values), np.nan)
-    return np.bincount(drawn.argmin(1), minlength=len(values)) / count
+        return np.full((len(values), 3), np.nan)
+    ranks = drawn.argsort(1).argsort(1) + 1
+    tail = (1 - LEVEL) / 2
+    low, high = (np.quantile(ranks, q, axis=0, method="nearest") for q in (tail, 1 - tail))
+    return np.stack([(ranks == 1).mean(0), low, high], axis=1)

@@ -13,7 +13,7 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
-from vae.analysis.blocks import FACTORS, Grid, chances, estimate
+from vae.analysis.blocks import FACTORS, Grid, estimate, standing
 
 # What is explained, with its unit; the IWAE bound is of log p(x).
 RESPONSES = {
@@ -29,20 +29,8 @@ ERROR = "seed"
 # The interaction of all factors, which is the error where there is one seed.
 WHOLE = " × ".join(CHOICES)
 COLUMNS = ["response", "measure", "unit", "term", "share", "freedom", "f", "p", "models", "seeds"]
-MEANS = [
-    "response",
-    "measure",
-    "unit",
-    "choice",
-    "level",
-    "mean",
-    "difference",
-    "low",
-    "high",
-    "p_best",
-    "blocks",
-    "seeds",
-]
+OF_LEVEL = ["mean", "difference", "low", "high", "p_best", "rank_low", "rank_high", "blocks", "seeds"]
+MEANS = ["response", "measure", "unit", "choice", "level", *OF_LEVEL]
 
 
 def shares(rows: pd.DataFrame) -> pd.DataFrame:
@@ -96,7 +84,8 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: response; measure; unit; choice, a factor; level; mean over all models that have it; difference, how far it
     is from the mean of all levels within the same blocks, with low and high, its 95% interval; p_best, the share of
-    paired bootstrap resamples in which it is the best of its choice; blocks and seeds that it rests on.
+    paired bootstrap resamples in which it is the best of its choice; rank_low and rank_high, the 95% interval of its
+    rank in these; blocks and seeds that it rests on.
     """
     grid = Grid.of(rows.assign(negative_elbo=-rows["elbo"].astype(float)), RESPONSES)
     table = []
@@ -104,13 +93,13 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
         for choice in CHOICES:
             levels = grid.by(response, choice)
             stacked = np.stack(list(levels.values()))
-            best = chances(stacked if response not in ("iwae_bound", "probe_accuracy_sampled") else -stacked)
+            order = standing(stacked if response not in ("iwae_bound", "probe_accuracy_sampled") else -stacked)
             centre = stacked.mean(0)
-            for (level, values), chance in zip(levels.items(), best, strict=True):
+            for (level, values), ranks in zip(levels.items(), order, strict=True):
                 of = estimate(values - centre)
                 low, high = of.interval
                 mean = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
                 table.append(
-                    [response, measure, unit, choice, level, mean, of.value, low, high, chance, of.blocks, of.seeds]
+                    [response, measure, unit, choice, level, mean, of.value, low, high, *ranks, of.blocks, of.seeds]
                 )
     return pd.DataFrame(table, columns=MEANS)

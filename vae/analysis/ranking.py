@@ -5,11 +5,13 @@ from math import ceil
 import numpy as np
 import pandas as pd
 
+from vae.analysis.blocks import standing
 from vae.grid import Network
 
 SIDES = ("latent_size", "encoder", "decoder")
 QUARTILE = 1 / 4
 LEVEL = 0.05
+STANDING = ["p_best", "rank_low", "rank_high"]
 
 
 def best(scores: np.ndarray, fraction: float) -> np.ndarray:
@@ -34,7 +36,9 @@ def by_architecture(rows: pd.DataFrame) -> pd.DataFrame:
 
     Losses are those of the test set, but for `validation_reconstruction`. Adds their extremes over the seeds,
     `<loss>_low` and `<loss>_high`, `seeds` (how many count) and `diverged` (how many do not). `collapsed` is the
-    share of these seeds that collapsed. Labels of which every seed diverged come last, with NaN for what is measured.
+    share of these seeds that collapsed. `p_best`, `rank_low` and `rank_high` say how sure the rank among those of its
+    latent size is, by paired bootstrap over seeds. Labels of which every seed diverged come last, with NaN for what is
+    measured.
     """
     ok = rows[rows["status"] == "ok"]
     labels = rows[["label", *SIDES]].drop_duplicates().set_index("label")
@@ -47,7 +51,22 @@ def by_architecture(rows: pd.DataFrame) -> pd.DataFrame:
     labels["validation_reconstruction"] = ok.groupby("label")["validation_reconstruction"].mean()
     labels = labels.sort_values("validation_reconstruction", kind="stable").reset_index()
     labels.insert(0, "rank", labels.index + 1)
-    return labels
+    return labels.merge(_standing(ok), how="left", on="label")
+
+
+def _standing(rows: pd.DataFrame) -> pd.DataFrame:
+    """How sure the ranks of architectures within their latent size are, of models that did not diverge, by label.
+
+    Columns: label and `STANDING`; NaN with one seed, which has no spread, and for labels that lack a seed.
+    """
+    parts = []
+    for _, part in rows.groupby("latent_size"):
+        values = part.pivot(index="label", columns="seed", values="validation_reconstruction").dropna()
+        order = standing(values.to_numpy(float)[:, None]) if values.shape[1] > 1 and len(values) else np.nan
+        parts.append(pd.DataFrame(order, index=values.index, columns=STANDING))
+    return (
+        pd.concat(parts).reset_index() if parts else pd.DataFrame(columns=["label", "p_best", "rank_low", "rank_high"])
+    )
 
 
 def top(labels: pd.DataFrame, fraction: float = QUARTILE) -> pd.DataFrame:
