@@ -29,10 +29,10 @@ def table(effect=lambda **model: {}, seeds=3, networks=NETWORKS, start=0, spread
             row = {
                 "reconstruction": base,
                 "kld": 10.0 + rng.random(),
-                "knn_accuracy_sampled": 0.8 + rng.normal(0, 0.05),
+                "probe_accuracy_sampled": 0.8 + rng.normal(0, 0.05),
             }
             row |= effect(**model)
-            row["knn_accuracy"] = row["knn_accuracy_sampled"]
+            row["probe_accuracy"] = row["probe_accuracy_sampled"]
             row["reconstruction"] += rng.normal(0, noise)
             row["validation_reconstruction"] = row["reconstruction"]
             row["elbo"] = row["validation_elbo"] = -row["reconstruction"] - row["kld"]
@@ -40,9 +40,9 @@ def table(effect=lambda **model: {}, seeds=3, networks=NETWORKS, start=0, spread
             del model["base"]
             label = f"L{latent_size}_{encoder}_{decoder}"
             row |= {
-                "knn_accuracy_untrained": 0.11,
-                "knn_accuracy_pca": 0.22,
-                "knn_accuracy_pixels": 0.33,
+                "probe_accuracy_untrained": 0.11,
+                "probe_accuracy_pca": 0.22,
+                "probe_accuracy_pixels": 0.33,
                 "linear_kld": 1.0,
             }
             row |= {"collapsed_below": 1.0, "epochs": 4, "effective_beta": 784 / latent_size, "slack": 0.0}
@@ -97,12 +97,12 @@ CASES = {
         better(lambda encoder, **_: encoder == "CNN1"),
     ),
     "compression_degrades": (
-        lambda latent_size, **_: {"knn_accuracy_sampled": 0.5 + latent_size / 1000},
-        lambda latent_size, **_: {"knn_accuracy_sampled": 0.9 - latent_size / 1000},
+        lambda latent_size, **_: {"probe_accuracy_sampled": 0.5 + latent_size / 1000},
+        lambda latent_size, **_: {"probe_accuracy_sampled": 0.9 - latent_size / 1000},
     ),
     "separable_at_50": (
-        lambda **_: {"knn_accuracy_sampled": 0.95},
-        lambda **_: {"knn_accuracy_sampled": 0.1},  # below that in principal components
+        lambda **_: {"probe_accuracy_sampled": 0.95},
+        lambda **_: {"probe_accuracy_sampled": 0.1},  # below that in principal components
     ),
     "dense_and_compact": (
         better(lambda latent_size, **model: latent_size <= 50 and dense_pair(**model), by=-20),
@@ -236,7 +236,7 @@ def test_the_page_says_what_was_trained_how_well_and_what_came_out(tmp_path):
     assert '<h2 id="collapse_atlas">' in text
     assert "at this budget" not in text
     assert "Models beside their baselines" in text
-    accuracy = rows.loc[(rows["latent_size"] == 25) & (rows["status"] == "ok"), "knn_accuracy"].mean()
+    accuracy = rows.loc[(rows["latent_size"] == 25) & (rows["status"] == "ok"), "probe_accuracy"].mean()
     assert f"<td>{accuracy:.3g}</td><td>0.11</td><td>0.22</td><td>0.33</td>" in text
 
 
@@ -273,13 +273,13 @@ def test_a_grid_without_the_networks_of_a_claim_decides_nothing_of_it(tmp_path):
 def test_other_rankings_and_cutoffs_stand_in_a_table(tmp_path):
     """DNN1 encoders lose least, and read worst."""
     effect = lambda base, encoder, **_: {  # noqa: E731
-        "reconstruction": base - 20 * (encoder == "DNN1"), "knn_accuracy_sampled": 0.9 - 0.3 * (encoder == "DNN1"),
+        "reconstruction": base - 20 * (encoder == "DNN1"), "probe_accuracy_sampled": 0.9 - 0.3 * (encoder == "DNN1"),
     }  # fmt: skip
     rows = table(effect)
     claims = verdicts.verdicts(rows)
     said = claims[claims["claim"] == "simple_dense_encoders"].set_index("ranking")["verdict"]
     assert said.to_dict() == dict.fromkeys(["reconstruction", "elbo", "iwae_bound"], "supported") | {
-        "knn_accuracy_sampled": "contradicted"
+        "probe_accuracy_sampled": "contradicted"
     }
     by_cutoff = claims[claims["claim"] == "kld_in_the_top"]
     assert by_cutoff["cutoff"].tolist() == list(verdicts.CUTOFFS)
@@ -294,7 +294,7 @@ def test_models_that_diverged_are_left_out():
     rows = table(CASES["simple_dense_encoders"][0])
     lost = (rows["label"] == "L25_DNN1_DNN1") | ((rows["label"] == "L50_DNN1_DNN1") & (rows["seed"] == 0))
     rows.loc[lost, "status"] = "diverged"
-    rows.loc[lost, [*UNKNOWN, "knn_accuracy_sampled"]] = np.nan
+    rows.loc[lost, [*UNKNOWN, "probe_accuracy_sampled"]] = np.nan
     claim = first(rows, "simple_dense_encoders")
     assert claim["verdict"] == "supported"
     assert claim["rests_on"] == "3 seeds in 19 contexts"

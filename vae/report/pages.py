@@ -37,7 +37,6 @@ BASELINES = {
         "pixels": "probe_accuracy_pixels",
     },
     "kNN accuracy": {
-        "sampled": "knn_accuracy_sampled",
         "models": "knn_accuracy",
         "untrained": "knn_accuracy_untrained",
         "components": "knn_accuracy_pca",

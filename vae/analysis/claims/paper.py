@@ -80,7 +80,7 @@ def more_code_among_the_best(view: View) -> Parts:
 
 
 def accuracy_grows_with_latents(view: View) -> Parts:
-    accuracy = view.grid.measures["knn_accuracy_sampled"]
+    accuracy = view.grid.measures["probe_accuracy_sampled"]
     return {"": (accuracy[-1] - accuracy[0]).reshape(-1, accuracy.shape[-1])} if len(accuracy) > 1 else {}
 
 
@@ -89,8 +89,8 @@ def separable(view: View) -> Parts:
         return {}
     here = view.grid.where("latent_size", [50]).measures
     return {
-        "": (here["knn_accuracy_sampled"] - here["knn_accuracy_pca"]).reshape(
-            -1, here["knn_accuracy_sampled"].shape[-1]
+        "": (here["probe_accuracy_sampled"] - here["probe_accuracy_pca"]).reshape(
+            -1, here["probe_accuracy_sampled"].shape[-1]
         )
     }
 
@@ -113,13 +113,13 @@ def _gain(view: View, difference: float) -> str:
 
 
 def _accuracy(view: View, size: int) -> float:
-    return float(np.nanmean(view.grid.where("latent_size", [size]).measures["knn_accuracy_sampled"]))
+    return float(np.nanmean(view.grid.where("latent_size", [size]).measures["probe_accuracy_sampled"]))
 
 
 def _ends(view: View, tested: Tested) -> str:
     sizes = view.grid.levels["latent_size"]
     first, last = (f"{_accuracy(view, size):.0%} at {size}" for size in (sizes[0], sizes[-1]))
-    return f"From the smallest latent size to the largest, kNN accuracy of sampled codes goes from {first} to {last}."
+    return f"From the smallest latent size to the largest, probe accuracy of sampled codes goes from {first} to {last}."
 
 
 CLAIMS: Registry[Claim] = Registry("claim")
@@ -215,7 +215,7 @@ for claim in (
     Claim(
         "compression_degrades",
         "Compression degrades the representation.",
-        "kNN accuracy of sampled codes at the largest latent size less that at the smallest, all else equal",
+        "probe accuracy of sampled codes at the largest latent size less that at the smallest, all else equal",
         "accuracy",
         "pca_top_half",
         differences(accuracy_grows_with_latents, "there is one latent size alone, or there are no labels"),
@@ -224,12 +224,12 @@ for claim in (
     Claim(
         "separable_at_50",
         "Classes stay separable at latent size 50.",
-        "kNN accuracy of sampled codes at latent size 50 less that in 50 principal components of the pixels",
+        "probe accuracy of sampled codes at latent size 50 less that in 50 principal components of the pixels",
         "accuracy",
         "pca_top_quartile",
         differences(separable, "there is no latent size 50, or there are no labels"),
         lambda view, tested: (
-            f"At latent size 50 the mean kNN accuracy of sampled codes is {_accuracy(view, 50):.0%},"
+            f"At latent size 50 the mean probe accuracy of sampled codes is {_accuracy(view, 50):.0%},"
             f" {100 * abs(tested.value):.0f} points {'above' if tested.value >= 0 else 'below'} that in 50 principal"
             " components of the pixels."
         ),

@@ -18,10 +18,10 @@ RANKINGS = (
     Ranking("reconstruction", "validation_reconstruction", 1, MARGIN, "nats"),
     Ranking("elbo", "validation_elbo", -1, MARGIN, "nats"),
     Ranking("iwae_bound", "iwae_bound", -1, MARGIN, "nats"),
-    Ranking("knn_accuracy_sampled", "knn_accuracy_sampled", -1, 0.01, "points of accuracy", 100),
+    Ranking("probe_accuracy_sampled", "probe_accuracy_sampled", -1, 0.01, "points of accuracy", 100),
 )
 CUTOFFS = (QUARTILE, 0.1, 0.5)
-MEASURES = ("reconstruction", "kld", "collapsed", "knn_accuracy_sampled", "knn_accuracy_pca")
+MEASURES = ("reconstruction", "kld", "collapsed", "probe_accuracy_sampled", "probe_accuracy_pca")
 NUMBERS = ("value", "low", "high", "error", "freedom")
 # Columns that pages need of a table of claims.
 NEEDED = {"claim", "sentence", "unit", "verdict", "value", "error", "finding", "reason", "rests_on", "at_this_budget"}
