@@ -54,8 +54,8 @@ def test_weights_do_not_depend_on_the_search_for_the_width():
 
 def test_a_grid_that_cannot_have_the_parameters_is_refused():
     config = of("capacity")
-    config["networks"]["encoder_parameters"] = 120_000
-    with pytest.raises(UserError, match=r"grid.encoders: CNN1 at latent size 200: no width gives about 120,000 param"):
+    config["networks"]["encoder_parameters"] = 60_000
+    with pytest.raises(UserError, match=r"grid.encoders: CNN1 at latent size 100: no width gives about 60,000 param"):
         check_grid(config, (28, 28))
 
 

@@ -110,7 +110,7 @@ def source(tmp_path, monkeypatch):
     [
         ("vae/stages/train.py", {"train"}, set(STAGES) - {"train"}),
         ("vae/training/loop.py", {"train", "measure", "export"}, {"tables", "figures"}),
-        ("vae/seeds.py", {"train", "measure", "baselines", "claims"}, {"tables"}),
+        ("vae/seeds.py", {"train", "measure", "baselines", "tables", "claims"}, {"check"}),
         ("vae/measures/codes/pca.py", {"measure"}, set(STAGES) - {"measure"}),
         ("vae/report/figures/losses.py", {"figures"}, set(STAGES) - {"figures"}),
         ("vae/report/templates/claims.html", {"page", "leaderboard"}, set(STAGES) - {"page", "leaderboard"}),

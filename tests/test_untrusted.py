@@ -351,6 +351,8 @@ def bomb():
 @example({"networks": {"hidden_units": 10**12}})
 @example({"grid": {"encoders": ["DNN" + "9" * 5000]}})
 @example({"grid": {"sweep": {1: [2]}}})
+@example({"grid": {"sweep": {"dataset": None, 0: None}}})
+@example({"grid": {"sweep": {datetime.date(2000, 1, 1): None}}})
 @example({"grid": {"sweep": {"objective.beta": ["x" * 10**5, None]}}})
 @example({"grid": {"tune": {"training.learning_rate": [10**400]}}})
 @example({"dataset": {"name": "mnist\n"}})

@@ -34,6 +34,7 @@ def complete(config: dict, schema: dict) -> dict:
     Raises UserError, one line that says which key is wrong and why, for whatever the schema does not allow.
     """
     _check_extent(config)
+    _check_keys(config)
     config = deepcopy(config)
     _fill(config, schema)
     _check(config, schema)
@@ -72,6 +73,18 @@ def _check_extent(config: dict) -> None:
             raise UserError("config: a whole number of more than 18 digits; the largest that a study takes is 2^63 - 1")
     if level:
         raise UserError(f"config: nested deeper than {DEEPEST} levels")
+
+
+def _check_keys(tree: object, where: str = "") -> None:
+    """Refuse a key that is a number, a date or empty, which YAML has and no schema knows."""
+    if isinstance(tree, list):
+        for value in tree:
+            _check_keys(value, where)
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where or 'config'}: {key!r}: not a key, which is text")
+            _check_keys(value, f"{where}.{key}".removeprefix("."))
 
 
 def _inside(value: object) -> Iterable:
