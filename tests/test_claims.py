@@ -130,7 +130,7 @@ def shown(claims, rows, tmp_path, figures=(), budget=BUDGET):
 
 
 def first(rows, name):
-    return verdicts.main_rows(verdicts.verdicts(rows)).set_index("claim").loc[name]
+    return pd.Series(verdicts.row(paper.CLAIMS[name], verdicts.view(rows)))
 
 
 def test_every_claim_has_its_cases():

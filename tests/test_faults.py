@@ -49,6 +49,7 @@ def study(finished, tmp_path):
 def one_model(folder, targets=TARGETS[:2]):
     """Arguments of a study of one model."""
     change = {"grid": {"latent_sizes": [2], "encoders": ["DNN1"], "decoders": ["DNN1"]}, "training": {"seeds": [0]}}
+    change["evaluation"] = {"budget_fidelity": False}
     return ["--cores", 2, *overlay(folder, change), "--", *targets]
 
 

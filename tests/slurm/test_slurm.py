@@ -54,6 +54,7 @@ def study(slurm, checkout, tmp_path):
     (tmp_path / "bin/nvidia-smi").chmod(0o755)
     sample = {"path": str(checkout / "vae/data/mnist_sample")}
     change = {"grid": {"encoders": ["DNN1"], "decoders": ["DNN1"]}, "dataset": sample}
+    change["evaluation"] = {"budget_fidelity": False}
     (tmp_path / "change.yaml").write_text(yaml.safe_dump(change))
     command = [
         sys.executable, "-m", "snakemake", "--profile", checkout / "workflow/profiles/slurm",

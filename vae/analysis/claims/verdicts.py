@@ -4,6 +4,7 @@ Architectures are compared within blocks that share all else (`vae.analysis.bloc
 the grid, with several over seeds. The rule is the same for all and fixed beforehand (`vae.analysis.claims.testing`).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -35,23 +36,25 @@ def verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for ranking in RANKINGS:
+        usual = view(rows, ranking)
         for cutoff in CUTOFFS:
-            of = view(rows, ranking, cutoff)
+            of = replace(usual, cutoff=cutoff)
             first = {"ranking": ranking is RANKINGS[0], "cutoff": cutoff == CUTOFFS[0]}
             parts += [
-                _row(claim, of) for claim in CLAIMS.values() if all(first[name] or name in claim.by for name in first)
+                row(claim, of) for claim in CLAIMS.values() if all(first[name] or name in claim.by for name in first)
             ]
     return pd.DataFrame(parts)
 
 
-def view(rows: pd.DataFrame, ranking: Ranking = RANKINGS[0], cutoff: float = CUTOFFS[0]) -> View:
-    """A table of models as claims see it."""
+def view(rows: pd.DataFrame, ranking: Ranking = RANKINGS[0]) -> View:
+    """A table of models as claims see it, at the first cutoff."""
     grid = Grid.of(rows, {*MEASURES, ranking.column})
     grid.measures["score"] = ranking.sign * grid.measures[ranking.column]
-    return View(grid, ranking, cutoff)
+    return View(grid, ranking, CUTOFFS[0])
 
 
-def _row(claim: Claim, view: View) -> dict:
+def row(claim: Claim, view: View) -> dict:
+    """A row of `verdicts`."""
     tested = claim.test(view)
     return {
         "claim": claim.name,
