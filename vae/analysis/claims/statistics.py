@@ -87,10 +87,10 @@ def correlations(grid: Grid, first: str, second: str, axes: tuple[str, ...], cut
     if not moved[0].size:  # no latent size at which anything is coded
         return np.empty((0, 1))
     flat = [values.reshape(-1, *shape) for values in moved]
-    found = np.full(shape, np.nan)
+    coefficients = np.full(shape, np.nan)
     for place in np.ndindex(*shape):
         x, y = (values[(slice(None), *place)] for values in flat)
         known = np.isfinite(x) & np.isfinite(y) & best(np.where(np.isfinite(x), y, np.nan), cutoff)
         if known.sum() > 2 and np.ptp(x[known]) > 0 and np.ptp(y[known]) > 0:
-            found[place] = stats.spearmanr(x[known], y[known]).statistic
-    return found.reshape(-1, shape[-1])
+            coefficients[place] = stats.spearmanr(x[known], y[known]).statistic
+    return coefficients.reshape(-1, shape[-1])
