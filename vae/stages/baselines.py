@@ -1,4 +1,4 @@
-"""Measure what models are held against: pixels, their components, the linear VAE, and encoders before training."""
+"""Measure the baselines: pixels, their components, the linear VAE, and encoders before training."""
 
 import argparse
 from collections.abc import Callable, Hashable, Mapping

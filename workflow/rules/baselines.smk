@@ -1,4 +1,4 @@
-# dataset → what models are held against: pixels, their components, the linear VAE, and encoders before training
+# dataset → the baselines: pixels, their components, the linear VAE, and encoders before training
 rule baselines:
     input:
         **jobs.reads("baselines"),

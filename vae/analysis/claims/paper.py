@@ -80,19 +80,13 @@ def more_code_among_the_best(view: View) -> Parts:
 
 
 def accuracy_grows_with_latents(view: View) -> Parts:
-    accuracy = view.grid.measures["probe_accuracy_sampled"]
-    return {"": (accuracy[-1] - accuracy[0]).reshape(-1, accuracy.shape[-1])} if len(accuracy) > 1 else {}
+    by_size = list(view.grid.by("probe_accuracy_sampled", "latent_size").values())
+    return {"": by_size[-1] - by_size[0]} if len(by_size) > 1 else {}
 
 
 def separable(view: View) -> Parts:
-    if 50 not in view.grid.levels["latent_size"]:
-        return {}
-    here = view.grid.where("latent_size", [50]).measures
-    return {
-        "": (here["probe_accuracy_sampled"] - here["probe_accuracy_pca"]).reshape(
-            -1, here["probe_accuracy_sampled"].shape[-1]
-        )
-    }
+    codes, components = (view.grid.by(name, "latent_size") for name in ("probe_accuracy_sampled", "probe_accuracy_pca"))
+    return {"": codes[50] - components[50]} if 50 in codes else {}
 
 
 def better_than_collapsed(view: View) -> float:

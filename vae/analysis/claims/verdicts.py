@@ -5,6 +5,7 @@ the grid, with several over seeds. The rule is the same for all and fixed before
 """
 
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 import pandas as pd
@@ -71,7 +72,7 @@ def row(claim: Claim, view: View) -> dict:
         "freedom": tested.freedom,
         "verdict": tested.verdict,
         "rests_on": tested.rests_on,
-        "finding": claim.finding(view, tested) if tested.value == tested.value else "",
+        "finding": claim.finding(view, tested) if isfinite(tested.value) else "",
         "reason": tested.reason,
     }
 
