@@ -108,7 +108,7 @@ def recipe(config) -> Recipe:
     return Recipe.of(config)
 
 
-def study(root, labels=None, **changes):
+def study(root, labels=None, drawn=tuple(FIGURES), **changes):
     """Run every stage on small colour images, without labels if none are given; returns the folder with all of it."""
     rng = np.random.default_rng(0)
     hue = rng.integers(0, 256, (90, 3, 1, 1))
@@ -159,8 +159,8 @@ def study(root, labels=None, **changes):
     vae("tables", *given, "--results", results, *table, *more, *budget)
     decided = [tables / f"{name}.csv" for name in ("claims", "effects", "means", "rate_distortion")]
     vae("claims", *table, *budget, *decided)
-    vae("figures", *data, "--results", results, results / "figures", *FIGURES)
-    shown = [results / f"figures/{name}.png" for name in FIGURES if FIGURES[name].on_page]
+    vae("figures", *data, "--results", results, results / "figures", *drawn)
+    shown = [results / f"figures/{name}.png" for name in drawn if FIGURES[name].on_page]
     given = ["--claims", decided[0], "--effects", decided[1]]
     vae("page", *table, *budget, *given, results / "claims.html", *shown)
     vae("leaderboard", *data, *table, results / "leaderboard.html")

@@ -6,8 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ import psutil
 import pytest
 import safetensors
 import safetensors.torch
+import starts
 import yaml
 from conftest import ENVIRONMENT, away, errors, once, overlay, snakemake
 
@@ -80,24 +79,14 @@ class Running:
 
     def __init__(self, study, *arguments):
         self.folder, self.output = study, study / "printed"
-        command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
-        with open(self.output, "w") as printed:
-            self.process = psutil.Popen(
-                command,
-                cwd=study,
-                env=ENVIRONMENT,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                # A shell that starts these tests in the background has them ignore SIGINT, and all that they start.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
+        self.output.touch()
+        self.process = starts.start([str(argument) for argument in arguments], study, ENVIRONMENT, self.output)
 
     def jobs(self, stage=None):
         """The processes of all jobs that run, or of those of a stage."""
         jobs = []
         with suppress(psutil.NoSuchProcess):  # Snakemake has ended
-            for child in self.process.children(recursive=True):
+            for child in psutil.Process(self.process.pid).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
                     words = child.cmdline()
                     if words[1:3] == ["-m", "vae"] and stage in (None, words[3]):
@@ -108,7 +97,7 @@ class Running:
         """The process of a stage, once there is one."""
 
         def started():
-            assert self.process.poll() is None, self.output.read_text()
+            assert self.process.exitcode is None, self.output.read_text()
             return self.jobs(stage)
 
         return wait_until(started)[0]
@@ -119,14 +108,15 @@ class Running:
             for job in self.jobs():
                 with suppress(psutil.NoSuchProcess):
                     job.send_signal(number)
-        elif target == "Snakemake":
-            self.process.send_signal(number)
         else:
-            os.killpg(self.process.pid, number)
+            with suppress(ProcessLookupError):
+                (os.killpg if target == "both" else os.kill)(self.process.pid, number)
 
     def end(self):
         """Wait for its end; the exit code."""
-        return self.process.wait(300)
+        self.process.join(300)
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
 
 @pytest.fixture
@@ -140,8 +130,7 @@ def start():
 
     yield begin
     for running in started:
-        with suppress(psutil.NoSuchProcess):  # it has ended, as it should
-            running.process.kill()
+        running.process.kill()
         running.end()
         # Jobs outlive a Snakemake that is killed, and are known by the folder, which nothing else works in.
         for process in psutil.process_iter():
@@ -465,9 +454,8 @@ def test_a_study_that_is_killed_again_and_again_ends_with_the_same_table(checkou
     with noting("seed", seed, "sent", sent):
         while len(sent) < request.config.getoption("kills"):
             # Snakemake needs some seconds before its first job.
-            try:
-                code = running.process.wait(draw.uniform(0, 9))
-            except psutil.TimeoutExpired:
+            running.process.join(draw.uniform(0, 9))
+            if running.process.exitcode is None:
                 number = draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
                 target = draw.choice(["Snakemake", "jobs", "both"] if running.jobs() else ["Snakemake", "both"])
                 running.send(number, target)
@@ -475,7 +463,7 @@ def test_a_study_that_is_killed_again_and_again_ends_with_the_same_table(checkou
                 disturbed = True
             else:
                 if not disturbed:
-                    assert code == 0, running.output.read_text()
+                    assert running.process.exitcode == 0, running.output.read_text()
                     same_table(tmp_path, checkout)
                     shutil.rmtree(tmp_path / "results")
                 running, disturbed = start(tmp_path, *arguments), False

@@ -30,6 +30,7 @@ def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure
     study(
         tmp_path,
         np.arange(90) % 3,
+        drawn=["effects"],
         dataset={"binarise": True},
         networks={"encoder_parameters": 40_000, "decoder_parameters": 40_000},
         objective={"likelihood": "bernoulli"},

@@ -17,7 +17,7 @@ from vae.data import dataset, source
 from vae.data.dataset import Dataset, split, subset
 from vae.errors import UserError
 from vae.grid import Spec
-from vae.measures import baselines, losses
+from vae.measures import baselines, classifier, losses
 from vae.training import loop
 
 GIVEN = {"name": "sample", "path": str(SAMPLE), "validation_images": None, "binarise": False}
@@ -149,13 +149,13 @@ def test_probes_are_fitted_on_validation_images_and_scored_on_test_images(loaded
 def test_the_floor_of_the_frechet_distance_is_that_of_validation_images(loaded, tmp_path, monkeypatch):
     """The classifier itself has seen the training images."""
     dataset.save(loaded, tmp_path / "dataset.npz")
-    seen, features = [], baselines.classifier.features
+    seen, features = [], classifier.features
 
     def note(model, images):
         seen.append(hashes(images))
         return features(model, images)
 
-    monkeypatch.setattr(baselines.classifier, "features", note)
+    monkeypatch.setattr(classifier, "features", note)
     output = tmp_path / "classifier.npz"
     assert main(["classifier", "--dataset", str(tmp_path / "dataset.npz"), "--samples", "120", str(output)]) == 0
     floors = [images for images in seen if len(images) == 120]

@@ -1,4 +1,4 @@
-"""Baselines: the pixels, as many of their principal components, the untrained encoder, and sets of images."""
+"""Baselines: the pixels, as many of their principal components, the untrained encoder."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from sklearn.decomposition import PCA
 
 from vae.data.dataset import Dataset
 from vae.grid import Network
-from vae.measures import classifier, frechet
 from vae.measures.codes import probes
 from vae.measures.losses import BATCH
 from vae.models.families import Shape
@@ -67,16 +66,3 @@ def means(model: Encoder, images: np.ndarray) -> np.ndarray:
     """The means of the codes of images `uint8 [N, ...]`, `float32 [N, latent]`."""
     codes = (model(as_inputs(batch)) for batch in torch.from_numpy(images).split(BATCH))
     return torch.cat([mean for mean, _ in codes]).numpy()
-
-
-def samples(
-    dataset: Dataset, model: classifier.Classifier, of_test_images: frechet.Moments, count: int
-) -> dict[str, float]:
-    """The distances to the test images of validation images, as many as models draw samples, and of the mean image."""
-    validation = dataset.validation_images
-    mean_image = np.rint(dataset.train_images.mean(0, keepdims=True)).astype(np.uint8)
-    baselines = {"frechet_floor": validation[draw(len(validation), count)], "frechet_ceiling": mean_image.repeat(2, 0)}
-    return {
-        name: frechet.distance(frechet.moments(classifier.features(model, images)), of_test_images)
-        for name, images in baselines.items()
-    }

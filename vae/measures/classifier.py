@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae.data.dataset import Dataset
+from vae.measures import frechet
 from vae.measures.losses import BATCH
 from vae.models.families import FAMILIES
 from vae.models.networks import Networks
 from vae.models.vae import as_inputs, to_planes
-from vae.seeds import of_study
+from vae.seeds import draw, of_study
 
 log = logging.getLogger(__name__)
 
@@ -69,3 +71,14 @@ def accuracy(model: Classifier, images: np.ndarray, labels: np.ndarray) -> float
     """The share of images `uint8 [N, ...]` that are classified correctly."""
     predicted = torch.cat([model(batch).argmax(1) for batch in torch.from_numpy(images).split(BATCH)]).numpy()
     return float((model.labels[predicted] == labels).mean())
+
+
+def baselines(model: Classifier, dataset: Dataset, of_test_images: frechet.Moments, count: int) -> dict[str, float]:
+    """The distances to the test images of validation images, as many as models draw samples, and of the mean image."""
+    validation = dataset.validation_images
+    mean_image = np.rint(dataset.train_images.mean(0, keepdims=True)).astype(np.uint8)
+    compared = {"frechet_floor": validation[draw(len(validation), count)], "frechet_ceiling": mean_image.repeat(2, 0)}
+    return {
+        name: frechet.distance(frechet.moments(features(model, images)), of_test_images)
+        for name, images in compared.items()
+    }

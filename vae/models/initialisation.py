@@ -21,11 +21,12 @@ HEADS, LOGITS = 1.0, 0.1
 def initialise(side: nn.Module, scheme: str, last: float) -> None:
     """Draw the weights of an encoder or a decoder by a scheme, `he` or `torch`, from torch's generator.
 
-    With `he`, biases begin at zero, and `last` is the gain of the last layer.
+    With `he`, biases begin at zero, and `last` is the gain of the last layer. On the meta device there are no values to
+    draw, and torch would import its compiler, a second of work, to find that out.
     """
-    if scheme == "torch":
-        return
     *hidden, output = layers(side).values()
+    if scheme == "torch" or output.weight.is_meta:
+        return
     for layer in [*hidden, output]:
         gain = last if layer is output else nn.init.calculate_gain("leaky_relu", SLOPE)
         layer.weight.normal_(0, gain / sqrt(inputs(layer)))

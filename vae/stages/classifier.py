@@ -14,7 +14,7 @@ from vae import arguments as shared
 from vae import provenance
 from vae.data.dataset import load
 from vae.files import write_npz
-from vae.measures import baselines, classifier, frechet
+from vae.measures import classifier, frechet
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
         return
     model = classifier.train(dataset.seen_in_training(), dataset.train_labels)
     moments = frechet.moments(classifier.features(model, dataset.test_images))
-    numbers = baselines.samples(dataset, model, moments, args.samples)
+    numbers = classifier.baselines(model, dataset, moments, args.samples)
     numbers["classifier_accuracy"] = classifier.accuracy(model, dataset.test_images, dataset.test_labels)
     log.info("classifier: %s", numbers)
     graph = np.frombuffer(export_features(model.features, dataset.test_images), np.uint8)

@@ -1,11 +1,13 @@
 """A trained model on disk: weights, metrics, history and provenance in one folder."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from vae import provenance
 from vae.errors import UserError
@@ -79,11 +81,10 @@ def load(folder: Path) -> VAE:
         tensors = safetensors.torch.load(content)
         made_of = spec, tuple(facts["image_shape"]), Networks(**facts["config"]["networks"])
         with torch.device("meta"):  # memory is taken for a model of the size of these weights, and for no other
-            shapes = {name: value.shape for name, value in VAE(*made_of).state_dict().items()}
-        if shapes != {name: value.shape for name, value in tensors.items()}:
+            model = VAE(*made_of)
+        if _kinds(model.state_dict()) != _kinds(tensors):
             raise ValueError("the weights are those of another model")
-        model = VAE(*made_of)
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, assign=True)
     except FileNotFoundError:
         raise UserError(f"{weights}: no such file") from None
     except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -92,3 +93,7 @@ def load(folder: Path) -> VAE:
             f"{folder}: weights and provenance do not fit ({reason}); delete the folder and run again"
         ) from None
     return model.eval()
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (value.shape, value.dtype) for name, value in tensors.items()}

@@ -4,7 +4,6 @@ A figure is a list of pages as wide as A4 and no higher, so that text keeps its 
 writes them as a PDF of pages, and as one PNG with the pages below each other.
 """
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
@@ -21,6 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
@@ -153,9 +153,11 @@ def save(pages: list[Figure], png: Path, pdf: Path) -> None:
             book.savefig(page)
     images = []
     for page in pages:
-        buffer = io.BytesIO()
-        page.savefig(buffer, format="png")
-        images.append(np.asarray(Image.open(buffer).convert("RGB")))
+        page.set_layout_engine("none")  # that of the PDF; to find it takes as long as to draw
+        page.set_dpi(plt.rcParams["savefig.dpi"])
+        canvas = FigureCanvasAgg(page)
+        canvas.draw()
+        images.append(np.asarray(canvas.buffer_rgba())[..., :3])
         plt.close(page)
     with replacing(png) as partial:
         Image.fromarray(np.concatenate(images)).save(partial, optimize=True)
