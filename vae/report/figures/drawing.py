@@ -148,17 +148,17 @@ def nothing_to_draw(why: str) -> Figure:
 
 def save(pages: list[Figure], png: Path, pdf: Path) -> None:
     """Write the pages as a PDF and, below each other, as one PNG."""
-    with replacing(pdf) as partial, PdfPages(partial, metadata={"CreationDate": None}) as book:
-        for page in pages:
-            book.savefig(page)
     images = []
     for page in pages:
-        page.set_layout_engine("none")  # that of the PDF; to find it takes as long as to draw
         page.set_dpi(plt.rcParams["savefig.dpi"])
         canvas = FigureCanvasAgg(page)
         canvas.draw()
         images.append(np.asarray(canvas.buffer_rgba())[..., :3])
-        plt.close(page)
+        page.set_layout_engine("none")  # the PDF has the same; to find it takes as long as to draw
+    with replacing(pdf) as partial, PdfPages(partial, metadata={"CreationDate": None}) as book:
+        for page in pages:
+            book.savefig(page)
+            plt.close(page)
     with replacing(png) as partial:
         Image.fromarray(np.concatenate(images)).save(partial, optimize=True)
 
