@@ -5,6 +5,7 @@
 #                  ├──────► classifier ────────┘          │
 #                  └──────► baselines ────────────────────┘
 #
+# Where the config asks for them, gaps, swap and control stand beside measure.
 # vae/catalogue.py says what each stage reads and writes.
 from pathlib import Path
 
@@ -29,6 +30,9 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/fidelity.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/gaps.smk"
+include: "workflow/rules/swap.smk"
+include: "workflow/rules/control.smk"
 include: "workflow/rules/quantise.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
@@ -44,7 +48,7 @@ report: "workflow/report/study.rst"
 rule models:
     input:
         # Of every stage: that of a job which failed is gone, whatever later stages had made of its models before.
-        jobs.all_done(*MODEL_STAGES),
+        jobs.all_done(*jobs.model_stages),
         jobs.lost,
 
 

@@ -20,6 +20,7 @@ from vae import grid
 from vae.catalogue import FIGURES
 from vae.cli import main
 from vae.data import dataset, readers
+from vae.models.families import FAMILIES
 from vae.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,8 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHON
 SAMPLE = ROOT / "vae/data/mnist_sample"
 
 torch.set_num_threads(1)
+# A network of every family, of depth 2 where it has any.
+NETWORKS = [str(grid.Network(name, min(2, family.deepest((1, 28, 28))))) for name, family in FAMILIES.items()]
 # No test depends on a clock.
 settings.register_profile("clockless", deadline=None)
 settings.load_profile("clockless")
@@ -127,6 +130,7 @@ def study(root, labels=None, drawn=tuple(FIGURES), **changes):
         },
         "evaluation": {
             "collapsed_below": 1.0, "active_above": 0.01, "separability_images": None, "budget_fidelity": True,
+            "gap_images": 0, "swap": False, "control": False,
         },
         "device": "cpu",
     }  # fmt: skip
@@ -141,24 +145,34 @@ def study(root, labels=None, drawn=tuple(FIGURES), **changes):
 
     given, data = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
     baselines, tables = results / "baselines", results / "tables"
-    images = ["--images", 20, "--probe-images", 15]
+    images, written = ["--images", 20, "--probe-images", 15], ("pixels", "untrained", "truth")
     vae("dataset", *given, root / "dataset.npz")
     vae("check", *given, *data, root / "merged.yaml")
-    vae("baselines", *given, *data, *images, baselines / "pixels.json", baselines / "untrained.json")
+    vae("baselines", *given, *data, *images, *(baselines / f"{name}.json" for name in written))
     vae("classifier", *data, "--samples", 20, baselines / "classifier.npz")
     vae("train", *given, *data, *models)
     vae("export", *data, *models)
+    if config["evaluation"]["swap"]:
+        for pair in {spec.pair: spec for spec in grid.expand(config)}:
+            donors = [folder for folder in models if folder.parent.name.endswith(pair)]
+            vae("swap", *given, *data, "--output", results / f"swap/{pair}.json", *donors)
+    if config["evaluation"]["control"]:
+        for spec in {spec.pair: spec for spec in grid.expand(config)}.values():
+            vae("control", *given, *data, spec.encoder, spec.decoder, results / f"control/{spec.pair}.json")
     for spec in grid.sentinels(config):
         vae("fidelity", *given, *data, spec, results / f"fidelity/{spec.pair}.json")
     extent = ["--probe-images", 15, "--samples", 20, "--likelihood-samples", 3, "--likelihood-images", 20]
     vae("measure", *data, *extent, "--classifier", baselines / "classifier.npz", *models)
+    if config["evaluation"]["gap_images"]:
+        vae("gaps", *data, "--images", config["evaluation"]["gap_images"], *models)
     vae("quantise", *data, *models)
     table = ["--table", tables / "models.csv"]
     budget = ["--fidelity", tables / "fidelity.csv"]
-    more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
+    more = [word for name in ("architectures", "counts", "swap") for word in (f"--{name}", tables / f"{name}.csv")]
     vae("tables", *given, "--results", results, *table, *more, *budget)
     decided = [tables / f"{name}.csv" for name in ("claims", "effects", "means", "rate_distortion")]
-    vae("claims", *table, *budget, *decided)
+    swapped = ["--swap", tables / "swap.csv"]
+    vae("claims", *table, *budget, *swapped, *decided)
     vae("figures", *data, "--results", results, results / "figures", *drawn)
     shown = [results / f"figures/{name}.png" for name in drawn if FIGURES[name].on_page]
     given = ["--claims", decided[0], "--effects", decided[1]]

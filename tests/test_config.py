@@ -84,7 +84,7 @@ def test_any_config_is_completed_or_explained(config):
     [
         ({"decoders": ["DNN1", "CNN6"]}, "grid.decoders: CNN6: too deep; CNN5 is the deepest CNN for images of 28×28"),
         ({"encoders": ["DNN17"]}, "grid.encoders: DNN17: too deep"),
-        ({"encoders": ["RNN1"]}, "grid.encoders: unknown family RNN; known are DNN, CNN"),
+        ({"encoders": ["RNN1"]}, "grid.encoders: unknown family RNN; known are LIN, DNN, CNN, RES"),
         ({"encoders": []}, "grid.encoders is empty"),
     ],
 )

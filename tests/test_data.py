@@ -254,7 +254,8 @@ def test_when_every_source_fails_one_line_says_what_was_tried(sources, folder, t
 def test_an_unknown_name_without_a_path():
     for look in (source.load, source.extent):
         with pytest.raises(
-            UserError, match=r"dataset.name: 'mnits' is not known \(mnist_sample, mnist, fashion_mnist are\)"
+            UserError,
+            match=r"dataset.name: 'mnits' is not known \(mnist_sample, mnist, fashion_mnist, sprites, .* are\)",
         ):
             look(asked("mnits"))
 
@@ -277,3 +278,28 @@ def test_an_archive_that_leaves_its_folder_is_refused(sources, tmp_path, monkeyp
     sources |= {"npm": fetch._npm("evil")}
     with pytest.raises(UserError, match=r"npm: .*outside"):
         source.load(asked("known"))
+
+
+def test_blocks_of_pixels_are_averaged(tmp_path):
+    images = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
+    wanted = [[(0 + 1 + 6 + 7) / 4, 5.5, 7.5], [15.5, 17.5, 19.5]]
+    np.testing.assert_array_equal(dataset.pooled(images, (2, 3))[0], np.floor(np.array(wanted) + 0.5))
+    assert dataset.pooled(images, (4, 6)) is images
+    colour = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), np.uint8)
+    means = colour.reshape(5, 3, 2, 4, 2, 4).astype(float).mean((3, 5))
+    assert np.abs(dataset.pooled(colour, (2, 2)) - means).max() <= 0.5
+
+
+def test_pooling_is_of_all_images_and_is_known_before_they_are_read(sample):
+    config = asked("mnist_sample", SAMPLE) | {"pooling": 2}
+    loaded = source.load(config)
+    assert loaded.image_shape == (14, 14)
+    shape, _ = source.extent(config)
+    assert shape == loaded.train_images.shape
+    for name, side, message in (
+        ("mnist_sample", 3, "blocks of 3×3 do not cover images of 28×28"),
+        ("sprites", 2, "the distribution of sprites is known"),
+    ):
+        for look in (source.load, source.extent):
+            with pytest.raises(UserError, match=message):
+                look(asked(name) | {"path": None, "pooling": side})

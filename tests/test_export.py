@@ -5,13 +5,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import NETWORKS
 
 from export import graphs, runtime
 from export.graphs import BATCH_SIZES, Decoder, Encoder, difference
 from vae.errors import UserError
 from vae.grid import Spec
 from vae.models import vae
-from vae.models.families import FAMILIES
 from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build
 
@@ -31,9 +31,9 @@ def encode(folder, images):
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 32, 32)])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_exports_compute_what_the_model_does(tmp_path, family, shape):
-    model, images = exported(tmp_path, f"L3_{family}2_{family}2", shape)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_exports_compute_what_the_model_does(tmp_path, network, shape):
+    model, images = exported(tmp_path, f"L3_{network}_{network}", shape)
     check = json.loads((tmp_path / "export.json").read_text())
     assert check["batch_sizes"] == [1, 2, 7, 1000]
     assert max(value for side in check["largest_relative_difference"].values() for value in side.values()) < 1e-5
@@ -56,9 +56,9 @@ def test_the_scale_of_grey_levels_is_in_the_first_layer_and_the_model_keeps_its_
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 9, 12)])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_rearranged_encoder_computes_the_same_without_reordering(family, shape):
-    encoder = Encoder(build(Spec.parse(f"L3_{family}2_DNN1"), shape, WIDTHS, 0)).eval()
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_rearranged_encoder_computes_the_same_without_reordering(network, shape):
+    encoder = Encoder(build(Spec.parse(f"L3_{network}_DNN1"), shape, WIDTHS, 0)).eval()
     images = torch.randint(0, 256, (5, *shape), dtype=torch.uint8)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     fast = encoder.rearranged(images)

@@ -344,6 +344,7 @@ def tables(root):
         "architectures": "architectures.csv",
         "counts": "counts.csv",
         "fidelity": "fidelity.csv",
+        "swap": "swap.csv",
     }
     return given + [part for name, file in written.items() for part in (f"--{name}", root / file)]
 

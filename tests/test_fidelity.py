@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, SAMPLE
 
 from vae import provenance
-from vae.analysis import effects, fidelity
+from vae.analysis import effects, fidelity, swap
 from vae.analysis.claims import verdicts
 from vae.analysis.fidelity import Fidelity
 from vae.cli import main
@@ -124,7 +124,15 @@ def page(budget, claims=None, slack=(0.0, 0.2, 0.5, 0.51, 7.0, None)):
 
 
 def decided(**columns):
-    shared = {"ranking": "elbo", "cutoff": 0.25, "figure": "x", "unit": "nats", "rests_on": "4 contexts", "reason": ""}
+    shared = {
+        "of": "paper",
+        "ranking": "elbo",
+        "cutoff": 0.25,
+        "figure": "x",
+        "unit": "nats",
+        "rests_on": "4 contexts",
+        "reason": "",
+    }
     shared |= {"statistic": "difference", "value": 1.0, "low": 0.5, "high": 1.5, "finding": "So it is.", "error": 0.1}
     return pd.DataFrame(
         [
@@ -183,7 +191,7 @@ def test_the_stages_of_claims_and_of_the_page_say_it_of_a_study(losses, at_this_
     """Of rows of the config itself; those of a sweep decide nothing."""
     judged = []
 
-    def judge(rows):
+    def judge(rows, *_):
         judged.append(rows["label"].tolist())
         return decided()
 
@@ -196,8 +204,10 @@ def test_the_stages_of_claims_and_of_the_page_say_it_of_a_study(losses, at_this_
     rows |= {"encoder": "DNN1", "decoder": "DNN1", "seed": 0, "collapsed": False}
     pd.DataFrame(rows).to_csv(tmp_path / "models.csv", index=False)
     given = ["--table", str(tmp_path / "models.csv"), "--fidelity", str(tmp_path / "fidelity.csv")]
+    pd.DataFrame(columns=swap.COLUMNS).to_csv(tmp_path / "swap.csv", index=False)
     claims, shares, *others = (tmp_path / f"{name}.csv" for name in ("claims", "effects", "means", "rate_distortion"))
-    assert main(["claims", *given, *map(str, (claims, shares, *others))]) == 0
+    swapped = ["--swap", str(tmp_path / "swap.csv")]
+    assert main(["claims", *given, *swapped, *map(str, (claims, shares, *others))]) == 0
     assert judged == [["L2_DNN1_DNN1"]]
     assert pd.read_csv(claims)["at_this_budget"].tolist() == [at_this_budget] * 4
     given += ["--claims", str(claims), "--effects", str(shares)]

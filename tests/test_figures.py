@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vae import catalogue
-from vae.analysis import effects, ranking
+from vae.analysis import effects, ranking, swap
 from vae.analysis.rate_distortion import Curve
 from vae.files import write_json, write_npz
 from vae.grid import expand, folder
@@ -74,6 +74,7 @@ def study(tmp_path_factory):
     labels = ranking.by_architecture(rows)
     tables = {"labels": labels, "counts": ranking.counts(labels), "effects": effects.shares(rows)}
     tables["means"] = effects.means(rows)
+    tables["swap"] = pd.DataFrame(columns=swap.COLUMNS)
     rates, betas = np.array([5.0, 10.0, 20.0]), np.array([4.0, 2.0, 1.0])
     tables["curves"] = {
         (size, encoder, decoder): Curve.of(rates, 100 - 3 * rates + rates**2 / 40 + place, betas)

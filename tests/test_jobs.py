@@ -98,10 +98,11 @@ def test_the_figures_wait_for_every_model_and_are_two_files_each():
     assert sorted(study.writes("figures").values()) == sorted(written)
 
 
-def test_a_figure_of_a_sweep_is_drawn_where_that_is_swept():
+def test_a_figure_of_what_not_every_study_has_is_drawn_where_one_has_it():
     grid = STUDY["grid"] | {"sweep": {"objective.beta": [2]}}
-    assert set(FIGURES) - set(jobs().figures) == {"rate_distortion"}
-    assert set(jobs(grid=grid).figures) == set(FIGURES)
+    assert set(FIGURES) - set(jobs().figures) == {"rate_distortion", "where_the_nats_go"}
+    assert set(FIGURES) - set(jobs(grid=grid).figures) == {"where_the_nats_go"}
+    assert set(FIGURES) - set(jobs(evaluation={"gap_images": 5}).figures) == {"rate_distortion"}
 
 
 def test_logs_and_benchmarks_are_named_like_the_job():
@@ -183,3 +184,24 @@ def test_the_tables_read_what_every_sentinel_of_the_budget_loses():
     assert study.sentinel(SimpleNamespace(encoder="DNN4", decoder="DNN2")) == "L4_DNN4_DNN2"
     assert "fidelity" not in jobs(grid=grid, evaluation={"budget_fidelity": False}).reads("tables")
     assert len(study.all_done("train")) == 6
+
+
+def test_what_costs_as_much_as_a_study_is_done_where_the_config_asks_for_it():
+    usual = jobs()
+    assert not {"gaps", "swap", "control"} & set(usual.reads("tables"))
+    assert "gaps" not in usual.model_stages
+    asked = jobs(evaluation={"gap_images": 10, "swap": True, "control": True})
+    assert "gaps" in asked.model_stages
+    assert asked.reads("tables")["gaps"] == asked.all_done("gaps")
+    for stage in ("swap", "control"):
+        assert asked.reads("tables")[stage] == [f"results/{stage}/{pair}.json" for pair in ("DNN1_DNN1", "CNN2_DNN1")]
+
+
+def test_the_swap_reads_all_models_of_its_pair():
+    change = {"evaluation": {"swap": True}, "training": {"seeds": [0, 3]}}
+    for kind, wanted in (("pair", [""]), ("model", ["L2_", "L4_"])):
+        study = jobs(jobs=kind, **change)
+        before = [f"results/jobs/{size}{{encoder}}_{{decoder}}/train" for size in wanted]
+        assert study.reads("swap")["train"] == before
+        pair, output = SimpleNamespace(encoder="DNN1", decoder="CNN2"), ["results/swap/DNN1_CNN2.json"]
+        assert study.models_of_pair(pair, output) == "results/models/L{2,4}_DNN1_CNN2/seed{0,3}"

@@ -62,7 +62,10 @@ def test_any_number_of_images_is_encoded(model, pictures, count):
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (2, 9, 13), (5, 8, 8), (40, 33)])
-@pytest.mark.parametrize(("label", "channels"), [("CNN1", 3), ("CNN1", 16), ("CNN2", 20), ("CNN2", 40), ("DNN2", 1)])
+@pytest.mark.parametrize(
+    ("label", "channels"),
+    [("CNN1", 3), ("CNN1", 16), ("CNN2", 20), ("CNN2", 40), ("DNN2", 1), ("LIN", 1), ("RES2", 16)],
+)
 def test_any_shape_and_any_number_of_channels(tmp_path, shape, label, channels):
     """Channels that fill vectors and that do not; rows longer and shorter than those that are computed at once."""
     images = np.random.default_rng(0).integers(0, 256, (130, *shape), np.uint8)

@@ -20,7 +20,7 @@ CONFIG = {
     "networks": {"encoder_parameters": None, "decoder_parameters": None},
     "objective": {},
     "training": {"seeds": [0, 1]},
-    "evaluation": {"collapsed_below": 1.0, "active_above": 0.01},
+    "evaluation": {"collapsed_below": 1.0, "active_above": 0.01, "gap_images": 0, "control": False},
 }  # fmt: skip
 SPECS = expand(CONFIG)
 
@@ -44,6 +44,7 @@ def write_model(models, spec, seed, reconstruction, validation, kld, status="ok"
         "effective_beta": 3.0,
         "encoder_parameters": 10,
         "decoder_parameters": 20,
+        "encoder_features": 7,
         "encoder_flops": 100,
         "decoder_flops": 200,
         "mean_image_reconstruction": 206.0,
@@ -80,6 +81,7 @@ def write_baselines(path):
         for i, encoder in enumerate(("DNN1", "CNN1"))
     }
     write(path / "untrained.json", untrained)
+    write(path / "truth.json", {"entropy": 32.8})
 
 
 @pytest.fixture
@@ -104,6 +106,7 @@ def test_a_model_stands_beside_what_it_is_held_against(rows):
     assert row["knn_accuracy_pca"] == 0.51
     assert row["silhouette_untrained"] == pytest.approx(1 + 0.05 + 0.1 + 0.02)
     assert row[["frechet_floor", "frechet_distance", "frechet_ceiling"]].tolist() == [1, 5, 100]
+    assert row["entropy"] == 32.8
     # The effective beta is 3: one direction is above it, by a factor of e².
     assert row["linear_kld"] == pytest.approx(1)
     assert row["linear_active_units"] == 1

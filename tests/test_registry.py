@@ -41,7 +41,7 @@ def test_a_family_of_a_taken_or_bad_name_is_refused():
     for name in ("DNN", "Dnn", "DNN2"):
         with pytest.raises(UserError):
             family(name)(object)
-    assert list(FAMILIES) == ["DNN", "CNN"]
+    assert list(FAMILIES) == ["LIN", "DNN", "CNN", "RES"]
 
 
 def test_a_figure_that_the_catalogue_does_not_know_is_refused():

@@ -5,7 +5,7 @@ import pytest
 from conftest import study
 from PIL import Image
 
-from vae.analysis import fidelity, table
+from vae.analysis import fidelity, swap, table
 from vae.catalogue import FIGURES
 from vae.cli import main
 
@@ -35,6 +35,7 @@ def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure
         networks={"encoder_parameters": 40_000, "decoder_parameters": 40_000},
         objective={"likelihood": "bernoulli"},
         grid={"latent_sizes": [3]},
+        evaluation={"gap_images": 4, "swap": True, "control": True},
     )
     rows = table.read(tmp_path / "results/tables/models.csv")
     assert not rows.isna().any(axis=None)
@@ -42,6 +43,13 @@ def test_labelled_binarised_images_and_networks_of_equal_size_have_every_measure
     assert rows[["encoder_parameters", "decoder_parameters"]].stack().between(38_000, 42_000).all()
     assert "contexts of this grid, with one seed" in (tmp_path / "results/claims.html").read_text()
     assert len(table.read(tmp_path / "results/tables/fidelity.csv", fidelity.COLUMNS).dropna()) == 2
+    for label, gap, larger in zip(rows["label"], rows["amortisation_gap"], rows["generalisation_gap"], strict=True):
+        with np.load(tmp_path / f"results/models/{label}/seed0/gaps.npz") as values:
+            assert values["test_amortisation_gap"].mean() == pytest.approx(gap)
+            assert gap - values["train_amortisation_gap"].mean() == pytest.approx(larger)
+    swapped = table.read(tmp_path / "results/tables/swap.csv", swap.COLUMNS)
+    assert len(swapped) == 2 * len(rows)
+    assert not swapped.isna().any(axis=None)
     with np.load(tmp_path / "dataset.npz") as dataset:
         for part in ("test_images", "validation_images"):
             assert np.unique(dataset[part]).tolist() == [0, 255]

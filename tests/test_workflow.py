@@ -187,14 +187,14 @@ def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, mo
     monkeypatch.chdir(checkout)
     results, tables = Path("results"), tmp_path / "tables"
     table = ["--table", tables / "models.csv"]
-    more = ["--architectures", tables / "architectures.csv", "--counts", tables / "counts.csv"]
+    more = [word for name in ("architectures", "counts", "swap") for word in (f"--{name}", tables / f"{name}.csv")]
     budget = ["--fidelity", tables / "fidelity.csv"]
     drawn = [name for name in FIGURES if not FIGURES[name].shows]
     figures = [results / f"figures/{name}.png" for name in drawn if FIGURES[name].on_page]
     decided = [tables / f"{name}.csv" for name in ("claims", "effects", "means", "rate_distortion")]
     commands = [
         ["tables", "--config", results / "config.yaml", "--results", results, *table, *more, *budget],
-        ["claims", *table, *budget, *decided],
+        ["claims", *table, *budget, "--swap", tables / "swap.csv", *decided],
         ["page", *table, *budget, "--claims", decided[0], "--effects", decided[1], tmp_path / "claims.html", *figures],
         ["leaderboard", "--dataset", results / "data/dataset.npz", *table, tmp_path / "leaderboard.html"],
         ["figures", "--dataset", results / "data/dataset.npz", "--results", results, tmp_path / "figures", *drawn],
@@ -202,7 +202,7 @@ def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, mo
     for command in commands:
         assert main([str(word) for word in command]) == 0
     files = [path for path in tmp_path.rglob("*.*") if path.is_file()]
-    assert len(files) == 8 + 2 + 2 * len(drawn)
+    assert len(files) == 9 + 2 + 2 * len(drawn)
     for file in files:
         assert file.read_bytes() == (results / file.relative_to(tmp_path)).read_bytes(), file
 

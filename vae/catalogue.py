@@ -16,7 +16,7 @@ class Stage:
 
     One job writes one set of files `of` the study or of a pair, below `results/`, or of each of its models, in their
     folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study leaves it out until
-    it is asked for.
+    it is asked for. Where a `key` of the config's `evaluation` is named, a study has the stage if that is set.
     """
 
     name: str
@@ -26,13 +26,14 @@ class Stage:
     of: Literal["study", "pair", "model"] = "study"
     gpu: bool = False
     on_demand: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Figure:
     """The category of a figure in the report, its caption, and whether it is on the page of claims.
 
-    One that `shows` a key is drawn in studies that sweep it.
+    One that `shows` a key of the config is drawn in studies that sweep it, or have it set in `evaluation`.
     """
 
     name: str
@@ -55,6 +56,18 @@ for figure in (
         " collapsed), and the theory in black. The theory knows nothing of architectures: it takes the variances of the"
         " images' principal directions and the effective beta, and says that a direction is coded where its variance"
         " exceeds beta times the noise. Values below 0.001 are drawn there.",
+    ),
+    Figure(
+        "where_the_nats_go",
+        "0 Claims",
+        "First: what each model loses, from below: what the decoder's log p(x) lacks (of the entropy of the images,"
+        " where that is known, and else of the best decoder here), what no diagonal Gaussian can do better, what the"
+        " encoder loses by answering all images with one network, and what of that test images add. Means over seeds,"
+        " with the 95% interval of the sum between seeds; hatched where another model of the architecture shows that"
+        " training stopped half a nat or more before its end. Then the encoder swap: each encoder is fitted anew to"
+        " decoders that are frozen. A row says who infers well, a column which encoder trained a good decoder. Last,"
+        " where beta is swept, distortion over rate.",
+        shows="evaluation.gap_images",
     ),
     Figure(
         "effects",
@@ -171,9 +184,13 @@ for stage in (
     ),
     Stage(
         "baselines",
-        "measure the baselines of models: pixels, their components, the linear VAE, and encoders before training",
+        "measure the baselines: pixels, their components, the linear VAE, encoders before training, and the truth",
         ("dataset",),
-        {"pixels": "baselines/pixels.json", "untrained": "baselines/untrained.json"},
+        {
+            "pixels": "baselines/pixels.json",
+            "untrained": "baselines/untrained.json",
+            "truth": "baselines/truth.json",
+        },
     ),
     Stage(
         "classifier",
@@ -238,6 +255,33 @@ for stage in (
         of="model",
     ),
     Stage(
+        "gaps",
+        "measure what models lose by inference, and what of that is their encoder's",
+        ("dataset", "train"),
+        {"gaps": "gaps.json", "per_image": "gaps.npz"},
+        of="model",
+        gpu=True,
+        key="gap_images",
+    ),
+    Stage(
+        "swap",
+        "fit every encoder anew to the decoders of a pair, which stay as they are",
+        ("dataset", "tune", "train"),
+        {"swap": "swap/{encoder}_{decoder}.json"},
+        of="pair",
+        gpu=True,
+        key="swap",
+    ),
+    Stage(
+        "control",
+        "train the autoencoder of a pair, whose codes have neither noise nor a KLD",
+        ("dataset", "tune"),
+        {"control": "control/{encoder}_{decoder}.json"},
+        of="pair",
+        gpu=True,
+        key="control",
+    ),
+    Stage(
         "quantise",
         "write encoders in 8-bit integers, and measure what that costs",
         ("dataset", "train", "export", "measure"),
@@ -248,12 +292,25 @@ for stage in (
     Stage(
         "tables",
         "gather all models in one table, and rank architectures",
-        ("check", "train", "export", "measure", "tune", "fidelity", "baselines", "classifier"),
+        (
+            "check",
+            "train",
+            "export",
+            "measure",
+            "gaps",
+            "tune",
+            "fidelity",
+            "swap",
+            "control",
+            "baselines",
+            "classifier",
+        ),
         {
             "models": "tables/models.csv",
             "architectures": "tables/architectures.csv",
             "counts": "tables/counts.csv",
             "fidelity": "tables/fidelity.csv",
+            "swap": "tables/swap.csv",
         },
     ),
     Stage(

@@ -15,9 +15,9 @@ from pathlib import Path
 from vae.errors import UserError
 
 NUMBER = "[1-9][0-9]{0,8}"
-NETWORK = f"[A-Z]+{NUMBER}"
+NETWORK = f"[A-Z]+(?:{NUMBER})?"
 VARIANT = "[a-z][A-Za-z0-9.+-]{0,99}"
-LABEL = f"L{NUMBER}_{NETWORK}_{NETWORK}(_{VARIANT})*"
+LABEL = f"L{NUMBER}_{NETWORK}_{NETWORK}(?:_{VARIANT})*"
 
 # Where a model's files live below the folder of all models.
 FOLDER = "L{latent_size}_{encoder}_{decoder}{suffix}/seed{seed}"
@@ -29,22 +29,22 @@ TUNED = "training."
 
 @dataclass(frozen=True, order=True)
 class Network:
-    """One side of a model: a family of architectures and how many layers or blocks deep it is."""
+    """One side of a model: a family of architectures and how many layers or blocks deep it is, 0 for none."""
 
     family: str
     depth: int
 
     @classmethod
     def parse(cls, text: str) -> "Network":
-        """Parse `DNN4`; UserError on anything else."""
-        parts = re.fullmatch(f"([A-Z]+)({NUMBER})", text) if isinstance(text, str) else None
+        """Parse `DNN4`, or `LIN`, which has no hidden layer; UserError on anything else."""
+        parts = re.fullmatch(f"([A-Z]+)({NUMBER})?", text) if isinstance(text, str) else None
         if not parts:
             raise UserError(f"{text!r} is not a network: write a family in capitals and a depth from 1, such as DNN4")
-        family, depth = parts.groups()
+        family, depth = parts.groups(default="0")
         return cls(family, int(depth))
 
     def __str__(self) -> str:
-        return f"{self.family}{self.depth}"
+        return f"{self.family}{self.depth or ''}"
 
 
 @dataclass(frozen=True)

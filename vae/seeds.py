@@ -22,6 +22,8 @@ OF_MODEL = (
     "gallery_samples",  # codes from the prior, decoded to be shown
     "validation_losses",  # of the codes that the losses of the validation set are measured on
     "probe_codes",  # that probes are fitted on and score
+    "gaps",  # of the codes that the gaps of inference are measured on
+    "permuted_factors",  # among the images, for the level of chance
 )
 OF_STUDY = (
     "test_pixels",  # of binarised test images
@@ -36,6 +38,8 @@ OF_STUDY = (
     "validation_pixels",  # of binarised validation images
     "tuning",  # the seed of the models that a hyperparameter is chosen by
     "slack",  # of the codes that models of an architecture are compared on
+    "sprites_train",  # of generated training images
+    "sprites_test",  # of generated test images
 )
 SEEDS = 2**63  # from which on no number is a model's seed
 

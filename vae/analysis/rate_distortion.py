@@ -88,6 +88,11 @@ def curves(rows: pd.DataFrame) -> dict[tuple[int, str, str], Curve]:
     return made
 
 
+def by_seed(rows: pd.DataFrame) -> list[dict[tuple[int, str, str], Curve]]:
+    """The curves of every seed."""
+    return [curves(part) for _, part in rows.groupby("seed")]
+
+
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per architecture: its curve in numbers.
 

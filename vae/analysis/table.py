@@ -16,6 +16,7 @@ from vae.grid import FIXED, SWEPT, Spec, expand, folder, tuned, variants, varied
 from vae.measures import linear_vae
 
 SIDES = ("encoder", "decoder")
+OF_GAPS = ("provenance", "images", "reason")  # what gaps.json has beside its measures
 CODES = 0.05  # nats of KLD, from which on a latent dimension says something
 # Losses of the test set stand alone, those of others behind the name of the set.
 LOSSES, OTHERS = ("reconstruction", "kld", "elbo"), ("validation_", "train_")
@@ -28,10 +29,12 @@ def gather(results: Path, config: dict) -> pd.DataFrame:
     """
     specs, seeds = expand(config), config["training"]["seeds"]
     baselines, configs = Baselines(results / "baselines"), Configs(results, config)
+    controls = Controls(results, config)
     rows = pd.DataFrame(
         [
             _row(folder(results / "models", spec, seed), spec, seed, config["evaluation"], baselines)
             | configs.columns(spec)
+            | controls.columns(spec)
             for spec in specs
             for seed in seeds
         ]
@@ -95,12 +98,27 @@ class Configs:
         return columns
 
 
+class Controls:
+    """What the autoencoder of every pair loses, where a study trains it."""
+
+    def __init__(self, results: Path, config: dict):
+        self.on = config["evaluation"]["control"]
+        self.of = cache(lambda pair: provenance.read(results / f"control/{pair}.json")["reconstruction"])
+
+    def columns(self, spec: Spec) -> dict:
+        """The column of a model; of those that a sweep has beside the config's own there is none."""
+        if not self.on:
+            return {}
+        return {"autoencoder_reconstruction": None if spec.variant else self.of(spec.pair)[str(spec.latent_size)]}
+
+
 class Baselines:
     """What the stages `baselines` and `classifier` have measured, as columns of the table of models."""
 
     def __init__(self, folder: Path):
-        names = ("pixels", "untrained", "classifier")
-        self.pixels, self.untrained, self.classifier = (provenance.read(folder / f"{name}.json") for name in names)
+        names = ("pixels", "untrained", "classifier", "truth")
+        files = (provenance.read(folder / f"{name}.json") for name in names)
+        self.pixels, self.untrained, self.classifier, self.truth = files
 
     def of(self, spec: Spec, seed: int, effective_beta: float) -> dict:
         """The columns of a model."""
@@ -115,6 +133,7 @@ class Baselines:
         return {
             **{f"{name}_{kind}": measures[name] for name in self.pixels["pixels"] for kind, measures in kinds.items()},
             **{name: self.classifier.get(name) for name in ("frechet_floor", "frechet_ceiling", "classifier_accuracy")},
+            **{name: value for name, value in self.truth.items() if name != "provenance"},
             "linear_kld": theory.sum(),
             "linear_active_units": int((theory > 0).sum()),
         }
@@ -126,7 +145,8 @@ def _of_variant(measured: dict, spec: Spec) -> Any:
 
 
 def _row(path: Path, spec: Spec, seed: int, evaluation: dict, baselines: Baselines) -> dict:
-    names = ("metrics", "codes", "export", "provenance", "likelihood", "samples")
+    names = ["metrics", "codes", "export", "provenance", "likelihood", "samples"]
+    names += ["gaps"] if evaluation["gap_images"] else []
     files = {name: provenance.read(path / f"{name}.json") for name in names}
     metrics, training = files["metrics"], files["provenance"]
     ok = metrics["status"] == "ok"
@@ -146,6 +166,7 @@ def _row(path: Path, spec: Spec, seed: int, evaluation: dict, baselines: Baselin
         **baselines.of(spec, seed, metrics["effective_beta"]),
         "effective_beta": metrics["effective_beta"],
         **{f"{side}_{what}": metrics[f"{side}_{what}"] for what in ("parameters", "flops") for side in SIDES},
+        "encoder_features": metrics["encoder_features"],
         "export_difference": max(differences, default=None),
         "epochs": metrics["epochs"],
         **{name: training[name] for name in ("seconds", "images_per_second", "device")},
@@ -164,6 +185,7 @@ def _measured(files: dict[str, dict], evaluation: dict, ok: bool) -> dict:
         "active_units": ok and sum(v > evaluation["active_above"] for v in metrics["mean_variance_per_dimension"]),
         **(_of_dimensions(metrics["kld_per_dimension"]) if ok else dict.fromkeys(("coding_units", "effective_units"))),
         **{name: value for name, value in files["codes"].items() if name != "provenance"},
+        **{name: value for name, value in files.get("gaps", {}).items() if name not in OF_GAPS},
         "frechet_distance": files["samples"]["frechet_distance"],
     }
 

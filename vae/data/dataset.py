@@ -1,6 +1,7 @@
 """The one dataset that a study reads: images and labels, checked.
 
-Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels, where there are any, are `int64 [N]`. Models are trained on the
+Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels, where there are any, are `int64 [N]`, and factors, what an image
+was made of, `int64 [N, factors]`. Models are trained on the
 training set; what is chosen is chosen on the validation set, which is drawn from the file of training images, and what
 is reported is measured on the test set.
 """
@@ -12,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from vae.data.sprites import SPRITES
 from vae.errors import UserError
 from vae.files import check_memory, read_json, read_npz, write_json, write_npz
 from vae.seeds import draw, of_study
 
 IMAGES, LABELS = ("train_images", "test_images"), ("train_labels", "test_labels")
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
-VALIDATION = ("validation_images", "validation_labels")
+FACTORS = ("train_factors", "test_factors")
+VALIDATION = ("validation_images", "validation_labels", "validation_factors")
 # Where a config does not say how many images are for validation, one in so many is.
 ONE_IN = 12
 
@@ -27,7 +30,8 @@ ONE_IN = 12
 class Dataset:
     """Images and labels of a training, a validation and a test set; in what is read of a user the second is empty.
 
-    Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels are `int64 [N]`, or None in all. Where `binarised` is true,
+    Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels are `int64 [N]`, or None in all; factors are
+    `int64 [N, factors]`, or None in all. Where `binarised` is true,
     validation and test images are black and white, and training images are still grey.
     """
 
@@ -39,13 +43,16 @@ class Dataset:
     test_labels: np.ndarray | None = None
     validation_images: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     validation_labels: np.ndarray | None = None
+    train_factors: np.ndarray | None = None
+    test_factors: np.ndarray | None = None
+    validation_factors: np.ndarray | None = None
     binarised: bool = False
 
     @classmethod
     def of(cls, name: str, source: str, arrays: dict[str, np.ndarray]) -> "Dataset":
-        """A dataset of arrays by the names in `PARTS`; labels may be missing."""
-        train_labels, test_labels = (arrays.get(part) for part in LABELS)
-        return cls(name, source, arrays["train_images"], arrays["test_images"], train_labels, test_labels)
+        """A dataset of arrays by the names in `PARTS` and `FACTORS`; labels and factors may be missing."""
+        optional = {part: arrays.get(part) for part in LABELS + FACTORS}
+        return cls(name, source, arrays["train_images"], arrays["test_images"], **optional)  # type: ignore[arg-type]
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -53,9 +60,17 @@ class Dataset:
         return self.train_images.shape[1:]
 
     @property
+    def factor_names(self) -> list[str]:
+        """What the factors are called: by what they are where that is known, and else by their number from 1."""
+        if self.test_factors is None:
+            return []
+        count = self.test_factors.shape[1]
+        return list(SPRITES[self.name].factors) if self.name in SPRITES else [f"factor{i + 1}" for i in range(count)]
+
+    @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that exist, by the names in `PARTS` and `VALIDATION`."""
-        arrays = {part: getattr(self, part) for part in PARTS + VALIDATION}
+        """The arrays that exist, by the names in `PARTS`, `VALIDATION` and `FACTORS`."""
+        arrays = {part: getattr(self, part) for part in PARTS + VALIDATION + FACTORS}
         return {part: array for part, array in arrays.items() if array is not None and len(array)}
 
     def seen_in_training(self, chosen: np.ndarray | None = None) -> np.ndarray:
@@ -82,6 +97,16 @@ def binarise(images: np.ndarray, seed: int) -> np.ndarray:
     return (images > np.random.default_rng(seed).integers(255, size=images.shape, dtype=np.uint8)) * np.uint8(255)
 
 
+def pooled(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Images `uint8 [..., H, W]` in a height and width that divide theirs: the rounded means of blocks of pixels."""
+    *rest, height, width = images.shape
+    high, wide = height // size[0], width // size[1]
+    if high * wide == 1:
+        return images
+    totals = images.reshape(*rest, size[0], high, size[1], wide).sum((-3, -1), dtype=np.uint32)
+    return ((totals + high * wide // 2) // (high * wide)).astype(np.uint8)
+
+
 def split(dataset: Dataset, count: int | None) -> Dataset:
     """The dataset with `count` of its training images, the same for every study, as its validation set.
 
@@ -91,8 +116,8 @@ def split(dataset: Dataset, count: int | None) -> Dataset:
     chosen = np.zeros(total, bool)
     chosen[np.random.default_rng(of_study("validation")).permutation(total)[: validation_count(total, count)]] = True
     parts: dict[str, Any] = {}
-    for name, array in (("images", dataset.train_images), ("labels", dataset.train_labels)):
-        if array is not None:
+    for name in ("images", "labels", "factors"):
+        if (array := getattr(dataset, f"train_{name}")) is not None:
             parts |= {f"train_{name}": array[~chosen], f"validation_{name}": array[chosen]}
     return replace(dataset, **parts)
 
@@ -134,6 +159,7 @@ def save(dataset: Dataset, path: str | Path) -> None:
             "validation_images": len(dataset.validation_images),
             "test_images": len(dataset.test_images),
             "classes": None if labels is None else len(np.unique(labels)),
+            "factors": 0 if dataset.test_factors is None else dataset.test_factors.shape[1],
             "binarised": dataset.binarised,
             "sha256": dataset.sha256,
         },
@@ -148,41 +174,51 @@ def load(path: str | Path) -> Dataset:
 
 
 def read(path: str | Path, name: str = "own") -> Dataset:
-    """Read an .npz with the arrays in `PARTS`; labels may be missing.
+    """Read an .npz with the arrays in `PARTS` and `FACTORS`; labels and factors may be missing.
 
     Raises UserError, naming the file, for one that is missing, truncated, of a wrong type, holds pickled objects, is
     larger than the memory that is free, or whose arrays do not match each other.
     """
-    arrays = read_npz(path, *IMAGES, optional=LABELS)
+    arrays = read_npz(path, *IMAGES, optional=LABELS + FACTORS)
     return Dataset.of(name, str(path), checked(arrays, {part: f"{path}[{part}]" for part in arrays}))
 
 
 def checked(arrays: dict[str, np.ndarray], files: dict[str, str]) -> dict[str, np.ndarray]:
-    """The arrays of a dataset, labels as `int64`; UserError, naming the file of each part, where they are unsound."""
+    """The arrays of a dataset, labels and factors as `int64`; UserError, naming the file, where one is unsound."""
     for part, array in arrays.items():
         if part.endswith("images"):
             if array.dtype != np.uint8 or array.ndim not in (3, 4):
                 raise UserError(
                     f"{files[part]}: images are uint8 [N, H, W] or [N, C, H, W], not {array.dtype} {list(array.shape)}"
                 )
-        elif array.ndim != 1 or array.dtype.kind not in "iu":
-            raise UserError(f"{files[part]}: labels are integers [N], not {array.dtype} {list(array.shape)}")
+        elif array.ndim != 1 + part.endswith("factors") or array.dtype.kind not in "iu":
+            shape = "factors are integers [N, factors]" if part.endswith("factors") else "labels are integers [N]"
+            raise UserError(f"{files[part]}: {shape}, not {array.dtype} {list(array.shape)}")
         else:
             check_memory(8 * array.size, files[part])
             arrays[part] = array.astype(np.int64)
         if array.size == 0:
             raise UserError(f"{files[part]}: is empty (shape {list(array.shape)})")
-    if (shape := arrays["test_images"].shape[1:]) != (wanted := arrays["train_images"].shape[1:]):
-        raise UserError(f"{files['test_images']}: test images are {list(shape)}, training images are {list(wanted)}")
-    if ("train_labels" in arrays) != ("test_labels" in arrays):
-        there, missing = ("train", "test") if "train_labels" in arrays else ("test", "train")
+    shapes = {side: list(arrays[f"{side}_images"].shape[1:]) for side in ("train", "test")}
+    if shapes["test"] != shapes["train"]:
         raise UserError(
-            f"{files[f'{there}_labels']}: there are {there} labels but no {missing} labels; give both or neither"
+            f"{files['test_images']}: test images are {shapes['test']}, training images are {shapes['train']}"
         )
-    for side in ("train", "test"):
-        labels, images = arrays.get(f"{side}_labels"), arrays[f"{side}_images"]
-        if labels is not None and len(labels) != len(images):
-            raise UserError(
-                f"{files[f'{side}_labels']}: {len(labels)} labels for {len(images)} images in {files[f'{side}_images']}"
-            )
+    for kind in ("labels", "factors"):
+        _check_beside_images(arrays, files, kind)
     return arrays
+
+
+def _check_beside_images(arrays: dict[str, np.ndarray], files: dict[str, str], kind: str) -> None:
+    """UserError where one side has labels, or factors, and the other has none, or others, or not one for each image."""
+    given = {side: arrays[f"{side}_{kind}"] for side in ("train", "test") if f"{side}_{kind}" in arrays}
+    for side, values in given.items():
+        file, images = files[f"{side}_{kind}"], arrays[f"{side}_images"]
+        if len(given) == 1:
+            missing = "test" if side == "train" else "train"
+            raise UserError(f"{file}: there are {side} {kind} but no {missing} {kind}; give both or neither")
+        if len(values) != len(images):
+            raise UserError(f"{file}: {len(values)} {kind} for {len(images)} images in {files[f'{side}_images']}")
+        if given["test"].shape[1:] != given["train"].shape[1:]:
+            count, wanted = given["test"].shape[1], given["train"].shape[1]
+            raise UserError(f"{files['test_factors']}: test images have {count} factors, training images {wanted}")

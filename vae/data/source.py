@@ -1,4 +1,4 @@
-"""The dataset that a config asks for: one that is known by name and verified by its hash, or the user's own."""
+"""The dataset that a config asks for: one that is known by name, fetched and verified or generated, or the user's."""
 
 import hashlib
 import logging
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vae.data.dataset import LABELS, PARTS, Dataset, binarise, split, validation_count
+from vae.data.dataset import LABELS, PARTS, Dataset, binarise, pooled, split, validation_count
 from vae.data.fetch import SOURCES
 from vae.data.idx import open_idx, read_idx
 from vae.data.known import KNOWN
 from vae.data.readers import idx_file, read
+from vae.data.sprites import SPRITES, TEST, TRAIN
 from vae.errors import UserError
 from vae.seeds import of_study
 
@@ -21,12 +22,15 @@ log = logging.getLogger(__name__)
 
 
 def load(config: dict) -> Dataset:
-    """The dataset that `config` (keys `name`, `path`, and maybe `validation_images`, `binarise`) asks for.
+    """The dataset that `config` (keys `name`, `path`, and maybe others of `dataset` in the config) asks for.
 
     Where it is to be binarised, that is done to validation and test images; training does it to the training images.
     Raises UserError where the dataset is not available or is unsound.
     """
-    dataset = split(_load(config["name"], config["path"]), config.get("validation_images"))
+    whole = _load(config["name"], config["path"])
+    size = pooled_size(whole.image_shape, config)
+    train, test = (pooled(images, size) for images in (whole.train_images, whole.test_images))
+    dataset = split(replace(whole, train_images=train, test_images=test), config.get("validation_images"))
     if not config.get("binarise"):
         return dataset
     test = binarise(dataset.test_images, of_study("test_pixels"))
@@ -37,24 +41,43 @@ def load(config: dict) -> Dataset:
 def extent(config: dict) -> tuple[tuple[int, ...], int]:
     """The shape of the training images that `config` asks for, `(N, H, W)` or `(N, C, H, W)`; how many test images.
 
-    Nothing is fetched; the user's own data is read.
+    Nothing is fetched or generated; the user's own data is read.
     """
-    if published := KNOWN.get(config["name"]):
-        total, *shape = published.shape
-        return (total - validation_count(total, config.get("validation_images")), *shape), published.test_images
+    extents = {name: (known.shape, known.test_images) for name, known in KNOWN.items()}
+    extents |= {name: ((TRAIN, *sprites.image_shape), TEST) for name, sprites in SPRITES.items()}
+    if config["name"] in extents:
+        (total, *shape), test_images = extents[config["name"]]
+        shape = [*shape[:-2], *pooled_size(tuple(shape), config)]
+        return (total - validation_count(total, config.get("validation_images")), *shape), test_images
     dataset = load(config)
     return dataset.train_images.shape, len(dataset.test_images)
 
 
+def pooled_size(shape: tuple[int, ...], config: dict) -> tuple[int, int]:
+    """Height and width of images `(H, W)` or `(C, H, W)`, once blocks of pixels are averaged as a config asks for.
+
+    Raises UserError where blocks do not cover the images, and for sprites, whose distribution would not be known.
+    """
+    side, (height, width) = config.get("pooling", 1), shape[-2:]
+    if side > 1 and config["name"] in SPRITES:
+        raise UserError("dataset.pooling: the distribution of sprites is known at the size that their name says")
+    if height % side or width % side:
+        raise UserError(f"dataset.pooling: blocks of {side}×{side} do not cover images of {height}×{width}")
+    return height // side, width // side
+
+
 def _load(name: str, path: str | None) -> Dataset:
+    if name in SPRITES:
+        if path:
+            raise UserError(f"dataset.path: {path} is data of your own; set dataset.name to a name other than {name}")
+        return Dataset.of(name, "generated", SPRITES[name].arrays())
     if name in KNOWN:
         if str(path).endswith(".npz"):
             raise UserError(f"dataset.path: {path} is data of your own; set dataset.name to a name other than {name}")
         return _load_known(name, path)
     if path is None:
-        raise UserError(
-            f"dataset.name: {name!r} is not known ({', '.join(KNOWN)} are); set dataset.path for data of your own"
-        )
+        known = ", ".join([*KNOWN, *SPRITES])
+        raise UserError(f"dataset.name: {name!r} is not known ({known} are); set dataset.path for data of your own")
     return read(path, name)
 
 

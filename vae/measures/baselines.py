@@ -1,4 +1,4 @@
-"""Baselines: the pixels, as many of their principal components, the untrained encoder."""
+"""Baselines: the pixels, as many of their principal components, the untrained encoder, and the truth."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from vae.data.dataset import Dataset
+from vae.data.sprites import SPRITES
 from vae.grid import Network
 from vae.measures.codes import probes
 from vae.measures.losses import BATCH
@@ -14,6 +15,19 @@ from vae.models.families import Shape
 from vae.models.networks import Networks
 from vae.models.vae import Encoder, as_inputs, encoder, to_planes
 from vae.seeds import draw, of_model, of_study
+
+
+def truth(dataset: Dataset) -> dict[str, float]:
+    """What is known of generated images: their entropy, and the mean of log p*(x) over the test images, in nats.
+
+    Nothing where the distribution of the images is not known.
+    """
+    if dataset.name not in SPRITES:
+        return {}
+    sprites, images = SPRITES[dataset.name], dataset.test_images
+    entropy, error = sprites.entropy(images)
+    likelihood = float(sprites.log_probabilities(images).mean())
+    return {"entropy": entropy, "entropy_error": error, "true_log_likelihood": likelihood}
 
 
 class ProbeImages:

@@ -49,6 +49,7 @@ def measure(spec: Spec, seed: int, trained: Trained, sets: Sets, recipe: Recipe)
         "epochs": len(trained.history),
         "encoder_parameters": parameters(model.encoder),
         "decoder_parameters": parameters(model.decoder),
+        "encoder_features": model.encoder.heads.in_features,
         "encoder_flops": flops(model.encoder, as_inputs(images[:1]).to(device)),
         "decoder_flops": flops(model.decoder, torch.zeros(1, spec.latent_size, device=device)),
         "effective_beta": recipe.objective.effective_beta(prod(images.shape[1:]), spec.latent_size),
@@ -68,8 +69,10 @@ def minimised(losses: dict, objective: Objective, pixels: int, latent_size: int)
 
 
 @torch.inference_mode()
-def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int) -> dict:
+def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int, deterministic: bool = False) -> dict:
     """Losses in nats per image on `images` (`uint8 [N, ...]`), from one sampled code per image drawn from `seed`.
+
+    Where it is `deterministic`, the code is the posterior's mean, and `seed` is of no account.
 
     Returns reconstruction, kld, elbo (their negative sum), reconstruction_per_pixel, and for each latent dimension the
     KLD and the variance over the images of the posterior's mean (Burda et al. 2016 call a unit active where it exceeds
@@ -82,7 +85,7 @@ def evaluate(model: VAE, images: Tensor, objective: Objective, seed: int) -> dic
     for batch in images.split(BATCH):
         inputs = as_inputs(batch.to(device))
         draws = torch.empty(len(batch), model.latent_size, device=device).normal_(generator=noise)
-        mean, log_variance, logits = model(inputs, draws)
+        mean, log_variance, logits = model(inputs, draws * (not deterministic))
         reconstruction.append(objective.reconstruction(logits, inputs))
         divergence.append(kld(mean, log_variance))
         means.append(mean)

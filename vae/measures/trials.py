@@ -1,5 +1,6 @@
-"""Models that are trained to be compared, and not kept: those of tuning, and of the budget's fidelity."""
+"""Models that are trained to be compared, and not kept: those of tuning, of the budget's fidelity, and of control."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,28 +9,37 @@ from vae import grid, seeds
 from vae.data.dataset import Dataset, subset
 from vae.measures import losses
 from vae.training import checkpoint, devices, schedule
+from vae.training.loop import Trained
 from vae.training.recipe import Recipe
 from vae.training.stack import Member
+
+
+def train(
+    members: list[Member], dataset: Dataset, facts: dict, recipe: Recipe, device: torch.device, folder: Path
+) -> Iterator[Trained]:
+    """Train models by a recipe, and yield them in their order; `facts` is what the dataset's .json says of it.
+
+    Trainings are kept in `folder`, from which one that was interrupted resumes.
+    """
+    devices.set_arithmetic(recipe.training.precision)
+    images = torch.from_numpy(subset(dataset.train_images, recipe.training.images)).to(device)
+    progress = {
+        (spec, seed): checkpoint.progress(grid.folder(folder, spec, seed), recipe, facts, device)
+        for spec, seed in members
+    }
+    return schedule.train_all(members, images, {"": recipe}, device, progress=progress)
 
 
 def validation_losses(
     members: list[Member], dataset: Dataset, facts: dict, recipe: Recipe, device: torch.device, folder: Path
 ) -> list[float | None]:
-    """What each model of a recipe loses on the validation images, in nats per image, None where it diverged.
+    """What each model that `train` yields loses on the validation images, in nats per image, None where it diverged.
 
-    It is what was minimised: reconstruction + effective beta · KLD. `facts` is what the dataset's .json says of it.
-    Trainings are kept in `folder`, from which one that was interrupted resumes.
+    It is what was minimised: reconstruction + effective beta · KLD.
     """
-    devices.set_arithmetic(recipe.training.precision)
-    images = torch.from_numpy(subset(dataset.train_images, recipe.training.images)).to(device)
     validation = torch.from_numpy(dataset.validation_images)
-    progress = {
-        (spec, seed): checkpoint.progress(grid.folder(folder, spec, seed), recipe, facts, device)
-        for spec, seed in members
-    }
-    models = schedule.train_all(members, images, {"": recipe}, device, progress=progress)
     values = []
-    for (spec, seed), trained in zip(members, models, strict=True):
+    for (spec, seed), trained in zip(members, train(members, dataset, facts, recipe, device, folder), strict=True):
         draws = seeds.of_model("validation_losses", seed)
         measured = losses.evaluate(trained.model, validation, recipe.objective, draws)
         value = losses.minimised(measured, recipe.objective, validation[0].numel(), spec.latent_size)

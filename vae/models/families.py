@@ -3,6 +3,8 @@
 What counts as a layer. A depth counts dense layers or convolutional blocks; the one linear map of each side that ties
 them to the code or to the pixels is not counted:
 
+- LIN has no hidden layer, and no depth: its encoder is the heads alone, one linear map to mean and log-variance; its
+  decoder is one linear map to the logits of every pixel.
 - DNN encoder of depth n: n times (linear, bias, LeakyReLU); then the heads, one linear map to mean and log-variance.
 - DNN decoder of depth n: n times (linear, bias, LeakyReLU); then one linear map to the logits of every pixel.
 - CNN encoder of depth n: n blocks (convolution 5×5, stride 2, padding 2, bias, LeakyReLU), each halving height and
@@ -10,10 +12,16 @@ them to the code or to the pixels is not counted:
 - CNN decoder of depth n: the mirror image. The counterpart of the heads, one linear map (with LeakyReLU) from the code
   to the smallest feature map, is not counted; then n blocks of transposed convolution (5×5, stride 2, bias, LeakyReLU),
   each undoing one halving exactly. The last ends on the image's channels, without LeakyReLU: its output is the logits.
+- RES of depth n: CNN of depth n with a residual block after each convolution of the encoder, and before each transposed
+  convolution of the decoder. The block keeps the size of its maps: it adds to them what two 3×3 convolutions make of
+  them, each after a normalisation and LeakyReLU (He et al. 2016), and is not counted either.
+
+A `projection` of an encoder is one more dense layer, of that many units, before the heads of every encoder that has a
+hidden layer: encoders then differ in what comes before it, and not in how many features they hand to the heads.
 
 Where a number of parameters is asked for, all widths of a network are scaled together until it has that many.
 
-A new family is one class with `deepest`, `encoder` and `decoder`, registered with `@family("NAME")`.
+A new family is one class with `shallowest`, `deepest`, `encoder` and `decoder`, registered with `@family("NAME")`.
 """
 
 from collections.abc import Callable
@@ -31,7 +39,9 @@ Shape = tuple[int, int, int]  # (C, H, W)
 
 
 class Family(Protocol):
-    """What a family of architectures provides. `planes` is the image's shape."""
+    """What a family of architectures provides: its least depth, and more. `planes` is the image's shape."""
+
+    shallowest: int
 
     @staticmethod
     def deepest(planes: Shape) -> int:
@@ -58,9 +68,30 @@ def family(name: str) -> Callable[[type[Family]], type[Family]]:
     return register
 
 
+@family("LIN")
+class Linear:
+    """One linear map on each side, without a hidden layer."""
+
+    shallowest = 0
+
+    @staticmethod
+    def deepest(planes: Shape) -> int:
+        return 0
+
+    @staticmethod
+    def encoder(depth: int, planes: Shape, widths: Networks) -> tuple[nn.Module, int]:
+        return nn.Sequential(nn.Flatten()), prod(planes)
+
+    @staticmethod
+    def decoder(depth: int, latent_size: int, planes: Shape, widths: Networks) -> nn.Module:
+        return nn.Sequential(nn.Linear(latent_size, prod(planes)), Planes(planes))
+
+
 @family("DNN")
 class Dense:
     """Dense layers of equal width."""
+
+    shallowest = 1
 
     @staticmethod
     def deepest(planes: Shape) -> int:
@@ -83,33 +114,67 @@ def _dense(depth: int, inputs: int, widths: Networks) -> list[nn.Module]:
 
 @family("CNN")
 class Convolutional:
-    """Blocks of 5×5 convolutions with stride 2, channels doubling."""
+    """Blocks of 5×5 convolutions with stride 2, channels doubling; `between` stands where a map has found its size."""
+
+    shallowest = 1
+
+    @staticmethod
+    def between(channels: int) -> list[nn.Module]:
+        return []
 
     @staticmethod
     def deepest(planes: Shape) -> int:
         _, height, width = planes
         return ceil(log2(min(height, width)))
 
-    @staticmethod
-    def encoder(depth: int, planes: Shape, widths: Networks) -> tuple[nn.Module, int]:
+    @classmethod
+    def encoder(cls, depth: int, planes: Shape, widths: Networks) -> tuple[nn.Module, int]:
         sizes = _feature_maps(depth, planes, widths)
         layers: list[nn.Module] = []
         for (channels, *_), (wider, *_) in pairwise(sizes):
             layers += [nn.Conv2d(channels, wider, 5, stride=2, padding=2), nn.LeakyReLU(inplace=True)]
+            layers += cls.between(wider)
         return nn.Sequential(*layers, nn.Flatten()), prod(sizes[-1])
 
-    @staticmethod
-    def decoder(depth: int, latent_size: int, planes: Shape, widths: Networks) -> nn.Module:
+    @classmethod
+    def decoder(cls, depth: int, latent_size: int, planes: Shape, widths: Networks) -> nn.Module:
         sizes = _feature_maps(depth, planes, widths)[::-1]
         layers: list[nn.Module] = [nn.Linear(latent_size, prod(sizes[0])), nn.LeakyReLU(inplace=True), Planes(sizes[0])]
         for (channels, *_), (fewer, height, width) in pairwise(sizes):
             # A stride of 2 maps both 2n and 2n - 1 to n; the output padding says which of them to come back to.
             padding = (1 - height % 2, 1 - width % 2)
-            layers += [
-                UpConv2d(channels, fewer, padding),
-                nn.LeakyReLU(inplace=True),
-            ]
+            layers += [*cls.between(channels), UpConv2d(channels, fewer, padding), nn.LeakyReLU(inplace=True)]
         return nn.Sequential(*layers[:-1])
+
+
+@family("RES")
+class Residual(Convolutional):
+    """The same, with a residual block at every size."""
+
+    @staticmethod
+    def between(channels: int) -> list[nn.Module]:
+        return [ResidualBlock(channels)]
+
+
+class ResidualBlock(nn.Module):
+    """Maps `[B, C, H, W]`, and what two 3×3 convolutions make of them, each after normalisation and LeakyReLU.
+
+    The normalisation is that of each image over all its maps, without parameters (Ba et al. 2016): what it does depends
+    neither on the batch nor on whether the network is trained or used.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        layers = [_normalised_convolution(channels) for _ in range(2)]
+        self.change = nn.Sequential(*(module for layer in layers for module in layer))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.change(maps)
+
+
+def _normalised_convolution(channels: int) -> list[nn.Module]:
+    norm = nn.GroupNorm(1, channels, affine=False)
+    return [norm, nn.LeakyReLU(inplace=True), nn.Conv2d(channels, channels, 3, padding=1)]
 
 
 class Planes(nn.Module):

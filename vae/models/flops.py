@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 @torch.inference_mode()
-def flops(module: nn.Module, inputs: Tensor) -> int:
+def flops(module: nn.Module, inputs: Tensor) -> int | None:
     """Floating-point operations of a forward pass for one of `inputs`, a multiplication and an addition counted as two.
 
-    Counted are the products of linear and convolutional layers, without those with the zeros of a padding; biases and
-    nonlinearities are not.
+    Counted are the products of linear and convolutional layers, without those with the zeros of a padding; biases,
+    nonlinearities and normalisations are not. None where other layers have weights, whose products are not known.
     """
     counted: list[int] = []
 
@@ -25,6 +25,8 @@ def flops(module: nn.Module, inputs: Tensor) -> int:
             counted.append(layer.in_channels * layer.out_channels // layer.groups * prod(taps))
 
     counting = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+    if any(not isinstance(layer, counting) and list(layer.parameters(recurse=False)) for layer in module.modules()):
+        return None
     hooks = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, counting)]
     module(inputs[:1])
     for hook in hooks:

@@ -10,6 +10,8 @@ from math import prod, sqrt
 import torch
 from torch import nn
 
+from vae.models.families import ResidualBlock
+
 SLOPE = 0.01  # of LeakyReLU
 WITH_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 # Gains of the last layers, chosen on MNIST (ELBO, latent size 50, 220,000 images at a rate of 0.004): DNN4_DNN4 loses
@@ -21,8 +23,9 @@ HEADS, LOGITS = 1.0, 0.1
 def initialise(side: nn.Module, scheme: str, last: float) -> None:
     """Draw the weights of an encoder or a decoder by a scheme, `he` or `torch`, from torch's generator.
 
-    With `he`, biases begin at zero, and `last` is the gain of the last layer. On the meta device there are no values to
-    draw, and torch would import its compiler, a second of work, to find that out.
+    With `he`, biases begin at zero, and `last` is the gain of the last layer; a residual block begins as the identity
+    (Goyal et al. 2017). On the meta device there are no values to draw, and torch would import its compiler, a second
+    of work, to find that out.
     """
     *hidden, output = layers(side).values()
     if scheme == "torch" or output.weight.is_meta:
@@ -32,6 +35,10 @@ def initialise(side: nn.Module, scheme: str, last: float) -> None:
         layer.weight.normal_(0, gain / sqrt(inputs(layer)))
         if layer.bias is not None:
             layer.bias.zero_()
+    for block in side.modules():
+        if isinstance(block, ResidualBlock):
+            *_, last_of_block = layers(block).values()
+            last_of_block.weight.zero_()
 
 
 def layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d | nn.ConvTranspose2d]:

@@ -22,7 +22,8 @@ class Networks:
 
     How wide they are, how many parameters an encoder (with its heads) and a decoder are to have, if any, and by which
     scheme of `vae.models.initialisation` their weights are drawn. `base_channels` is a fraction where widths are
-    scaled; every block rounds its own channels.
+    scaled; every block rounds its own channels. `projection` is how many units the dense layer before the heads of an
+    encoder has, None for no such layer; it is not scaled.
     """
 
     hidden_units: int
@@ -30,6 +31,7 @@ class Networks:
     encoder_parameters: int | None = None
     decoder_parameters: int | None = None
     initialisation: str = "torch"
+    projection: int | None = None
 
     def scaled(self, scale: float) -> "Networks":
         """These widths times `scale`."""

@@ -29,6 +29,9 @@ def encoder(network: Network, latent_size: int, planes: Shape, widths: Networks)
 
     def make(widths: Networks) -> Encoder:
         body, features = FAMILIES[network.family].encoder(network.depth, planes, widths)
+        if widths.projection and network.depth:
+            body = nn.Sequential(body, nn.Linear(features, widths.projection), nn.LeakyReLU(inplace=True))
+            features = widths.projection
         return Encoder(body, features, latent_size)
 
     built = sized(make, widths, widths.encoder_parameters, f"{network} at latent size {latent_size}")
@@ -93,12 +96,15 @@ def build(spec: Spec, image_shape: tuple[int, ...], widths: Networks, seed: int)
 
 def check(network: Network, image_shape: tuple[int, ...]) -> None:
     """Raise UserError unless `network` can be built for images of this shape."""
-    deepest = FAMILIES[network.family].deepest(to_planes(image_shape))
-    if network.depth > deepest:
-        size = "×".join(map(str, image_shape))
-        raise UserError(
-            f"{network}: too deep; {network.family}{deepest} is the deepest {network.family} for images of {size}"
-        )
+    family = FAMILIES[network.family]
+    shallowest, deepest = (
+        Network(network.family, n) for n in (family.shallowest, family.deepest(to_planes(image_shape)))
+    )
+    size = "×".join(map(str, image_shape))
+    if network.depth < shallowest.depth:
+        raise UserError(f"{network}: has no depth; {shallowest} is the shallowest {network.family}")
+    if network.depth > deepest.depth:
+        raise UserError(f"{network}: too deep; {deepest} is the deepest {network.family} for images of {size}")
 
 
 def to_planes(image_shape: tuple[int, ...]) -> Shape:

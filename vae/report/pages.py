@@ -84,26 +84,33 @@ def claims(
     latent size, beside their baselines. `table` is that of claims, `rows` that of models, `budget` that of the budget's
     fidelity, `shares` that of effects; `figures` are PNGs, each named like the figure.
     """
-    first = main_rows(table)
+    paper, answers = (table[table["of"] == of] for of in ("paper", "answer"))
     means = rows[rows["status"] == "ok"].groupby("latent_size").mean(numeric_only=True)
     measures = {
         name: columns
         for name, columns in BASELINES.items()
         if columns["models"] in means and means[columns["models"]].notna().any()
     }
-    order = first["verdict"].map([*VERDICTS, IDENTITY].index)
     return _render(
         "claims.html",
         title="What the paper claims, and what this study finds",
-        summary=[_what_was_trained(rows), _trained(rows, budget), _what_came_out(first, shares)],
+        summary=[_what_was_trained(rows), _trained(rows, budget), _what_came_out(main_rows(paper), shares)],
         rule=RULE,
-        **_others(table),
+        **_others(paper),
         budget=list(budget.itertuples()),
-        claims=list(first.iloc[np.argsort(order, kind="stable")].itertuples()),
+        answers=_decided_first(answers),
+        claims=_decided_first(paper),
         measures=measures,
         by_latent_size=list(means.iterrows()),
         figures=[_picture(path) for path in figures],
     )
+
+
+def _decided_first(table: pd.DataFrame) -> list:
+    """The row of each claim that decides, verdicts first, and then what is undecided or follows from its words."""
+    first = main_rows(table)
+    order = first["verdict"].map([*VERDICTS, IDENTITY].index).to_numpy()
+    return list(first.iloc[np.argsort(order, kind="stable")].itertuples())
 
 
 def _what_was_trained(rows: pd.DataFrame) -> str:

@@ -17,20 +17,22 @@ from vae.models.networks import Networks
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The config, the dataset, how many images, and the two JSONs to write."""
+    """The config, the dataset, how many images, and the three JSONs to write."""
     shared.add(parser, "--config", "--dataset", "--threads", "--images", "--probe-images")
     parser.add_argument("pixels", type=Path, help="pixels.json to write")
     parser.add_argument("untrained", type=Path, help="untrained.json to write")
+    parser.add_argument("truth", type=Path, help="truth.json to write")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write pixels.json, with the spectra of the images by variant, and untrained.json, by encoder and variant."""
+    """Write pixels.json, with the spectra of the images by variant; untrained.json, by encoder; and truth.json."""
     torch.set_num_threads(args.threads)
     config, dataset = read_config(args.config), load(args.dataset)
     images = baselines.ProbeImages(dataset, args.probe_images, args.images)
     pixels = baselines.pixels(images, config["grid"]["latent_sizes"])
     provenance.write(args.pixels, pixels | {"spectra": _spectra(config, dataset)}, args.origin)
     provenance.write(args.untrained, _untrained(config, images), args.origin)
+    provenance.write(args.truth, baselines.truth(dataset), args.origin)
 
 
 def _spectra(config: dict, dataset: Dataset) -> dict[str, list[float]]:

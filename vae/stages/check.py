@@ -1,4 +1,4 @@
-"""Check the grid against the dataset's images, and write the merged config."""
+"""Check the config against the dataset's images, and write it, merged."""
 
 import argparse
 
@@ -6,6 +6,7 @@ import yaml
 
 from vae import arguments as shared
 from vae.files import read_config, read_json, write_text
+from vae.measures.gaps import check_images
 from vae.models.vae import check_grid
 
 
@@ -15,7 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the config, once every network of its grid can be built for these images."""
-    config = read_config(args.config)
-    check_grid(config, tuple(read_json(args.dataset.with_suffix(".json"))["image_shape"]))
+    """Write the config, once its networks can be built for these images, and there are as many as it asks for."""
+    config, facts = read_config(args.config), read_json(args.dataset.with_suffix(".json"))
+    check_grid(config, tuple(facts["image_shape"]))
+    check_images(config["evaluation"]["gap_images"], facts["train_images"], facts["test_images"])
     write_text(args.output, yaml.safe_dump(config, sort_keys=False))

@@ -7,6 +7,7 @@ on a GPU.
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, isfinite, prod
 from time import perf_counter
@@ -51,22 +52,33 @@ class Trained:
 
 
 def train(
-    spec: Spec, seed: int, images: Tensor, recipe: Recipe, device: torch.device, progress: Progress | None = None
+    spec: Spec,
+    seed: int,
+    images: Tensor,
+    recipe: Recipe,
+    device: torch.device,
+    progress: Progress | None = None,
+    decoder: nn.Module | None = None,
 ) -> Trained:
     """Train one model on `images`, `uint8 [N, H, W]` or `[N, C, H, W]`, on any device; they are moved to `device`.
 
-    Where `progress` is given, every epoch is kept there, and training resumes after the last one that is.
+    Where `progress` is given, every epoch is kept there, and training resumes after the last one that is. Where a
+    `decoder` is given, it is the model's, and stays as it is: the encoder alone is trained.
     """
-    training, run = recipe.training, Run(spec, seed, device)
-    model = build(spec, tuple(images.shape[1:]), recipe.networks, run.weights_seed).to(device)
+    training, run = recipe.training, Run(spec, seed, device, recipe.deterministic)
+    model = build(spec, tuple(images.shape[1:]), recipe.networks, run.weights_seed)
+    if decoder:
+        model.decoder = deepcopy(decoder).requires_grad_(False)
+    model.to(device)
     if device.type == "cpu":
         arrange(model.encoder)
         arrange(model.decoder)
     # `fused` is the same arithmetic in one kernel, on a CPU as on a GPU.
-    parameters = dict(model.named_parameters())
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     by_share: dict[float, list[Tensor]] = {}
-    for name, share in training.layer_rates(model).items():
-        by_share.setdefault(share, []).append(parameters[name])
+    shares_of_rate = training.layer_rates(model)
+    for name, parameter in parameters.items():
+        by_share.setdefault(shares_of_rate[name], []).append(parameter)
     groups = [{"params": alike, "share": share} for share, alike in by_share.items()]
     optimizer = OPTIMIZERS[training.optimizer](groups, lr=training.learning_rate, fused=True)
     if saved := progress and progress.load():
@@ -107,10 +119,13 @@ def train(
 
 
 class Run:
-    """The state of one model's training, alone or in a stack: its random draws, all from its seed, and its record."""
+    """The state of one model's training, alone or in a stack: its random draws, all from its seed, and its record.
 
-    def __init__(self, spec: Spec, seed: int, device: torch.device):
-        self.spec, self.seed, self.device = spec, seed, device
+    Where it is `deterministic`, its codes have no noise.
+    """
+
+    def __init__(self, spec: Spec, seed: int, device: torch.device, deterministic: bool = False):
+        self.spec, self.seed, self.device, self.deterministic = spec, seed, device, deterministic
         self.weights_seed = seeds.of_model("weights", seed)
         self.generators = {
             "order": torch.Generator().manual_seed(seeds.of_model("order", seed)),
@@ -122,9 +137,9 @@ class Run:
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """The order of an epoch's `count` images, and the noise of their codes, `[count, latent_size]`."""
-        noise = torch.empty(count, self.spec.latent_size, device=self.device).normal_(
-            generator=self.generators["noise"]
-        )
+        noise = torch.zeros(count, self.spec.latent_size, device=self.device)
+        if not self.deterministic:
+            noise.normal_(generator=self.generators["noise"])
         return torch.randperm(count, generator=self.generators["order"]).to(self.device), noise
 
     def images(self, images: Tensor) -> Tensor:

@@ -80,18 +80,26 @@ class Recipe:
     """All that decides a model beside its architecture, its seed and the data.
 
     Where `binarise` is true, the training images are drawn anew in every epoch: each pixel white with its grey level as
-    the probability, and black otherwise.
+    the probability, and black otherwise. Where `deterministic` is true, codes have no noise, and the KLD no weight: it
+    is that of an autoencoder.
     """
 
     networks: Networks
     objective: Objective
     training: Training
     binarise: bool = False
+    deterministic: bool = False
 
     def largest_gradient(self, pixels: int) -> float | None:
         """The largest norm of the gradient of what is minimised, None for any."""
         clip = self.training.gradient_clip
         return None if clip is None else clip * self.objective.scale(pixels)
+
+    @property
+    def autoencoder(self) -> "Recipe":
+        """This recipe for an autoencoder, whose two opposite codes would be one."""
+        training, objective = replace(self.training, antithetic=False), replace(self.objective, beta=0.0)
+        return replace(self, training=training, objective=objective, deterministic=True)
 
     @property
     def stacked(self) -> "Recipe":

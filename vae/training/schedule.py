@@ -109,7 +109,8 @@ def train_together(
     They resume from `progress` where all have finished the same number of epochs there, and none has diverged.
     """
     images = images.to(device)
-    runs = [Run(spec, seed, device) for spec, seed in members]
+    deterministic = recipes[members[0][0].variant].deterministic
+    runs = [Run(spec, seed, device, deterministic) for spec, seed in members]
     stack = Stack(runs, images, recipes)
     recipe, size = stack.recipe, stack.recipe.training.batch_size
     full = Replay(stack, size).step if device.type == "cuda" and len(images) >= size else stack.step

@@ -15,8 +15,8 @@ from vae.provenance import ROOT, closure
 
 # What Snakemake calls the wildcards of a job that `jobs` in the config asks for.
 PATTERNS = {"pair": "{encoder}_{decoder}", "model": "L{latent_size}_{encoder}_{decoder}"}
-# What is done with every model of a study.
-MODEL_STAGES = [stage.name for stage in STAGES.values() if stage.of == "model" and not stage.on_demand]
+# What is done with every model of every study.
+MODEL_STAGES = [stage.name for stage in STAGES.values() if stage.of == "model" and not (stage.on_demand or stage.key)]
 
 
 class Jobs:
@@ -43,19 +43,32 @@ class Jobs:
         every = [{"encoder": encoder, "decoder": decoder} for encoder, decoder in sides]
         self.sentinels = {spec.pair: spec for spec in grid.sentinels(config)}
         of_sentinels = [{"encoder": spec.encoder, "decoder": spec.decoder} for spec in self.sentinels.values()]
-        # Figures of what the study sweeps, and those that every study has.
-        swept = config["grid"]["sweep"]
-        self.figures = {name: figure for name, figure in FIGURES.items() if not figure.shows or figure.shows in swept}
+        # Figures of what the study sweeps or measures on demand, and those that every study has.
+        asked = {f"evaluation.{key}" for key, value in config["evaluation"].items() if value} | {
+            *config["grid"]["sweep"]
+        }
+        self.figures = {name: figure for name, figure in FIGURES.items() if not figure.shows or figure.shows in asked}
+        # What is done with every model of this study.
+        self.left_out = {stage.name for stage in STAGES.values() if stage.key and not config["evaluation"][stage.key]}
+        asked = [stage.name for stage in STAGES.values() if stage.of == "model" and stage.key]
+        self.model_stages = MODEL_STAGES + [name for name in asked if name not in self.left_out]
         # Which pairs the stages that work on a pair are done with.
-        self.pairs = {"tune": every if grid.tuned(config) else [], "fidelity": of_sentinels}
+        self.pairs = {
+            "tune": every if grid.tuned(config) else [],
+            "fidelity": of_sentinels,
+            "swap": every if config["evaluation"]["swap"] else [],
+            "control": every if config["evaluation"]["control"] else [],
+        }
 
     def reads(self, stage: str) -> dict[str, str | list[str]]:
         """The inputs of a stage by name: files of the stages that it reads, and the code that decides its numbers."""
         inputs: dict[str, str | list[str]] = {}
         for name in STAGES[stage].reads:
             read = STAGES[name]
+            if name in self.left_out:
+                continue
             if read.of == "model":
-                inputs[name] = self.done(name) if STAGES[stage].of == "model" else self.all_done(name)
+                inputs[name] = self._done_before(name, STAGES[stage].of)
             elif read.of == "pair" and self.pairs[name]:
                 of_its_own = STAGES[stage].of in ("model", "pair")
                 inputs |= {
@@ -100,16 +113,24 @@ class Jobs:
         """
         return f"results/jobs/{self.pattern}/{stage}"
 
+    def _done_before(self, stage: str, of: str) -> str | list[str]:
+        """That file of every job of a stage whose models a job `of` a model, a pair or the study reads."""
+        sizes = self.config["grid"]["latent_sizes"] if self.config["jobs"] == "model" else [None]
+        of_pair = [self.done(stage).replace("{latent_size}", str(size)) for size in sizes]
+        return {"model": self.done(stage), "pair": of_pair, "study": self.all_done(stage)}[of]
+
     def all_done(self, *stages: str) -> list[str]:
         """That file of every job of some stages."""
         return [self.done(stage).format(**job) for stage in stages for job in self.wildcards]
 
-    def lost(self, _, stages: Sequence[str] = MODEL_STAGES) -> list[str]:
+    def lost(self, _, stages: Sequence[str] = ()) -> list[str]:
         """What is missing of jobs that are done: files that were deleted, or of a latent size or seed that was added.
 
-        One file of a job will do to have it run again. It is an input function: Snakemake asks before it plans.
+        One file of a job will do to have it run again. Without `stages`, it is of all that are done with every model.
+        It is an input function: Snakemake asks before it plans.
         """
-        return [path for stage in stages for job in self.wildcards for path in islice(self._missing(stage, job), 1)]
+        lost = (self._missing(stage, job) for stage in stages or self.model_stages for job in self.wildcards)
+        return [path for missing in lost for path in islice(missing, 1)]
 
     def _missing(self, stage: str, job: dict) -> Iterator[str]:
         def exists(path: str) -> bool:
@@ -126,11 +147,18 @@ class Jobs:
         again.
         """
         sizes = [wildcards.latent_size] if self.config["jobs"] == "model" else self.latent_sizes
+        return self._folders(wildcards, output, sizes, self.suffixes)
+
+    def models_of_pair(self, wildcards, output) -> str:
+        """The same for all models of a pair that are of the config itself."""
+        return self._folders(wildcards, output, self.config["grid"]["latent_sizes"], [""])
+
+    def _folders(self, wildcards, output, sizes: list, suffixes: list[str]) -> str:
         folder = grid.FOLDER.format(
             latent_size=braces(sizes),
             encoder=wildcards.encoder,
             decoder=wildcards.decoder,
-            suffix=braces(self.suffixes),
+            suffix=braces(suffixes),
             seed=braces(self.seeds),
         )
         return f"{self.folder(wildcards, output)}/models/{folder}"

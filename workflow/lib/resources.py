@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from vae.grid import Network, Spec
+from vae.measures import gaps
 from vae.models.flops import flops
 from vae.models.vae import VAE, to_planes
 from vae.training.memory import needed
@@ -21,6 +22,8 @@ from vae.training.recipe import Recipe
 BASE = {"cpu": 1500, "cuda": 6000}
 # FLOP/s to count on: of a CPU thread, a sixth of the slowest training in benchmarks/README.md (not measured on a GPU).
 SPEED = {"cpu": 1e10, "cuda": 1e12}
+# Codes that are decoded of an image to find its gaps, from two starts, with what the gradients of the search cost.
+CODES_OF_GAPS = 2 * 3 * gaps.STEPS * gaps.CODES + 3 * gaps.CHOOSING + 2 * gaps.ESTIMATING + gaps.IMPORTANCE
 # Minutes of a job, and of each of its models, beside their products.
 START, PER_MODEL = 10, 0.25
 
@@ -51,17 +54,27 @@ class Budget:
         # Silhouette and mutual information compare images with images; draws from the prior are decoded, and images.
         compared = 5 * 8 * (evaluation["separability_images"] or self.test_images) ** 2
         drawn = 3 * 4 * evaluation["prior_samples"] * pixels
-        more = max(compared, drawn) if stage == "measure" else 0
         data = 3 * (self.shape[0] + self.test_images) * pixels
-        return BASE[device] + (data + max(cost.training for cost in self.pair(encoder, decoder)) + more) // 2**20
+        trained = max(cost.training for cost in self.pair(encoder, decoder))
+        # Gradients on codes, of which many more are decoded at once than in a step of training.
+        searched = trained * gaps.ROWS // self.config["training"]["batch_size"]
+        more = {"measure": max(compared, drawn), "gaps": searched}.get(stage, 0)
+        return BASE[device] + (data + trained + more) // 2**20
 
     def minutes(self, stage: str, encoder: str, decoder: str, models: int, device: str) -> int:
         """Minutes of a job of a stage on that many models of this pair, each in every variant."""
         costs = self.pair(encoder, decoder)
-        if stage in ("tune", "fidelity"):
-            sizes, values = len(self.config["grid"]["latent_sizes"]), list(self.config["grid"]["tune"].values())
-            work = sizes * len(values[0]) if stage == "tune" and values else 2
-            return self._minutes("train", costs[0], work, device)
+        grid, seeds = self.config["grid"], len(self.config["training"]["seeds"])
+        sizes, values = len(grid["latent_sizes"]), max(map(len, grid["tune"].values()), default=0)
+        # As many trainings; one of a sentinel is twice as long.
+        trainings = {
+            "tune": sizes * values,
+            "fidelity": 2,
+            "swap": sizes * seeds * len(grid["encoders"]),
+            "control": sizes,
+        }
+        if stage in trainings:
+            return self._minutes("train", costs[0], trainings[stage], device)
         return sum(self._minutes(stage, cost, models, device) for cost in costs)
 
     def _minutes(self, stage: str, cost: Cost, models: int, device: str) -> int:
@@ -70,6 +83,7 @@ class Budget:
         # How many images pass forward through encoder and decoder; a step of training is three passes.
         encoded, decoded = {
             "train": (3 * cost.passes, 3 * cost.passes),
+            "gaps": (2 * evaluation["gap_images"], 2 * evaluation["gap_images"] * CODES_OF_GAPS),
             "measure": (self.shape[0] + bounded, self.shape[0] + bounded * evaluation["likelihood_samples"]),
         }.get(stage, (self.shape[0], self.shape[0]))
         if stage == "train" and self.config["training"]["antithetic"]:

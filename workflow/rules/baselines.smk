@@ -18,4 +18,4 @@ rule baselines:
     shell:
         "python -m vae baselines --config {params.config:q}"
         " --dataset {input.dataset} {params.images} {params.probe_images}"
-        " --threads {threads} --log {log} {output.pixels} {output.untrained}"
+        " --threads {threads} --log {log} {output.pixels} {output.untrained} {output.truth}"

@@ -11,5 +11,5 @@ rule claims:
     conda:
         CONDA
     shell:
-        "python -m vae claims --table {input.models} --fidelity {input.fidelity} --log {log} {output.claims}"
+        "python -m vae claims --table {input.models} --fidelity {input.fidelity} --swap {input.swap} --log {log} {output.claims}"
         " {output.effects} {output.means} {output.rate_distortion}"

@@ -13,7 +13,7 @@ from vae import config as configuration
 from vae import files, grid
 from vae.catalogue import ENVIRONMENT, FIGURES, STAGES
 from vae.errors import UserError
-from workflow.lib.jobs import MODEL_STAGES, Jobs
+from workflow.lib.jobs import Jobs
 from workflow.lib.locks import WorkingDirectory
 
 # On a full disk Snakemake cannot write its log; the tracebacks of that would bury the line that says so.
@@ -33,11 +33,13 @@ def checked_study():
         # Where Snakemake runs without torch (--sdm conda), the rule `check` makes this check.
         if workflow.is_main_process and find_spec("torch"):
             from vae.data import source
+            from vae.measures.gaps import check_images
             from vae.models.vae import check_grid
             from workflow.lib.resources import Budget
 
             shape, test_images = source.extent(complete["dataset"])
             check_grid(complete, shape[1:])
+            check_images(complete["evaluation"]["gap_images"], shape[0], test_images)
             budget = Budget(complete, shape, test_images)
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.

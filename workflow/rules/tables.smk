@@ -15,4 +15,4 @@ rule tables:
     shell:
         "python -m vae tables --config {input.config} --results {params.results}"
         " --table {output.models} --architectures {output.architectures} --counts {output.counts}"
-        " --fidelity {output.fidelity} --log {log}"
+        " --fidelity {output.fidelity} --swap {output.swap} --log {log}"

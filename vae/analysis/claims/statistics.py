@@ -1,13 +1,15 @@
 """What claims are tested on: the models of a study as a crossed table, and the statistics that several claims share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from vae.analysis.blocks import FACTORS, Grid
 from vae.analysis.ranking import best
+from vae.analysis.rate_distortion import Curve
 from vae.grid import Network
 
 
@@ -29,11 +31,17 @@ class Ranking:
 
 @dataclass(frozen=True)
 class View:
-    """A study under one ranking and cutoff; its measure `score` is what ranks, less is better."""
+    """A study under one ranking and cutoff; its measure `score` is what ranks, less is better.
+
+    `swap` is the table of the encoder swap, and `curves` are those of rate and distortion, by seed; both are empty
+    where a study has none.
+    """
 
     grid: Grid
     ranking: Ranking
     cutoff: float
+    swap: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: list[dict[tuple[int, str, str], Curve]] = field(default_factory=list)
 
     @property
     def coded(self) -> Grid:
@@ -46,6 +54,10 @@ class View:
         return self.grid.where(
             "latent_size", [size for place, size in enumerate(sizes) if (collapsed[place] < 1).any()]
         )
+
+    def families(self, side: str) -> list[str]:
+        """The families of a side's networks."""
+        return list(dict.fromkeys(Network.parse(name).family for name in self.grid.levels[side]))
 
     def networks(self, side: str, family: str, depths: Callable[[int], bool] = lambda depth: True) -> list[str]:
         """The networks of a side that are of a family, and of some depths, the simplest first."""

@@ -26,13 +26,13 @@ def measure(latents: Latents) -> dict[str, float | None]:
     code. The names of measures of drawn codes end on `_sampled`.
     """
     labels, scored = None if latents.labels is None else latents.labels[latents.scored], latents.scored
-    fit, test = _draw(latents)
+    fit, test = draw(latents)
     of_means = classes(latents.fit_mean, latents.fit_labels, latents.mean[scored], labels)
     of_codes = accuracies(fit, latents.fit_labels, test, labels)
     return of_means | {f"{name}{SAMPLED}": value for name, value in of_codes.items()}
 
 
-def _draw(latents: Latents) -> tuple[np.ndarray, np.ndarray]:
+def draw(latents: Latents) -> tuple[np.ndarray, np.ndarray]:
     """A code of every image that probes are fitted on, and of every one that they score."""
     rng = np.random.default_rng(of_model("probe_codes", latents.seed))
     scored = latents.scored

@@ -43,6 +43,8 @@ COUNTS = {"by", "value", "top", "expected", "p"}
 EFFECTS = {"response", "measure", "term", "share", "seeds"}
 MEANS = {"response", "measure", "unit", "choice", "level", "difference", "low", "high"}
 
+SWAP = {"encoder", "decoder", "trained_with", "loss"}
+
 WIDTH, HEIGHT = 8.27, 11.69
 ROWS = 50  # labels in a column of a ranking
 COLUMNS = 2
@@ -77,7 +79,7 @@ class Study:
 
     `rows` is the table of models, `labels` that of architectures; `curves` are those of `vae.analysis.rate_distortion`,
     none where the study does not sweep the weight of the KLD; `spectrum` is that of the training images, as
-    `vae.measures.linear_vae` has it.
+    `vae.measures.linear_vae` has it; `swap` is the table of the encoder swap.
     """
 
     rows: pd.DataFrame
@@ -86,6 +88,7 @@ class Study:
     effects: pd.DataFrame
     means: pd.DataFrame
     curves: dict[tuple[int, str, str], Curve]
+    swap: pd.DataFrame
     models: Path
     spectrum: np.ndarray
     test_labels: np.ndarray | None
@@ -103,6 +106,7 @@ class Study:
             effects=table.read(tables / "effects.csv", EFFECTS),
             means=table.read(tables / "means.csv", MEANS),
             curves=rate_distortion.curves(rows),
+            swap=table.read(tables / "swap.csv", SWAP),
             models=results / "models",
             spectrum=np.array(read_json(results / "baselines/pixels.json")["spectra"][""]),
             test_labels=images.test_labels,
