@@ -91,7 +91,7 @@ def test_factors_move_what_their_names_say():
 
 def test_sprites_are_a_dataset_that_is_always_the_same():
     loaded = source.load({"name": "sprites", "path": None, "validation_images": 100})
-    assert loaded.sha256 == "64f5b8a1ed7df1f534a9c9816b9767dff5d4402c6dc3f07368f4fec76268fe67"
+    assert loaded.sha256 == "0c5ee606df1b7aef3468f14cff897beec0e062611f8f947272f2e3cb15cd90b3"
     shape, test_images = source.extent({"name": "sprites", "path": None, "validation_images": 100})
     assert shape == loaded.train_images.shape
     assert test_images == len(loaded.test_images)

@@ -21,7 +21,7 @@ import numpy as np
 from vae.seeds import of_study
 
 FLIPPED = 0.02
-TRAIN, TEST = 30_000, 5_000
+TRAIN, TEST = 60_000, 10_000
 FACTORS = ("shape", "size", "angle", "column", "row", "colour")
 # In steps of 30°, how many angles there are before a shape looks the same again.
 SHAPES = {"square": 3, "ellipse": 6, "heart": 12}
@@ -31,7 +31,7 @@ SIZES = (2.5, 3.5, 4.5)
 PLACES = (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)
 # All but black.
 COLOURS = [colour for colour in product((0, 1), repeat=3) if any(colour)]
-BATCH = 500  # images that are compared with all templates at once
+BATCH = 500  # images that are drawn, or compared with all templates, at once; bounds the memory
 
 
 class Sprite(NamedTuple):
@@ -99,7 +99,10 @@ class Sprites:
         """Images of p*, `uint8 [count, ...]` of 0 and 255, and their factors, `int64 [count, factors]`."""
         templates, factors = self.distinct
         chosen = rng.integers(len(templates), size=count)
-        pixels = templates[chosen] ^ (rng.random((count, templates.shape[1]), np.float32) < FLIPPED)
+        pixels = templates[chosen]
+        for start in range(0, count, BATCH):
+            part = pixels[start : start + BATCH]
+            part ^= rng.random(part.shape, np.float32) < FLIPPED
         return (pixels * np.uint8(255)).reshape(count, *self.image_shape), factors[chosen]
 
     def arrays(self) -> dict[str, np.ndarray]:
