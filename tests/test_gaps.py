@@ -172,5 +172,5 @@ def test_more_images_than_there_are_are_refused(colour, tmp_path, capsys):
     folder = colour / "results/models/L3_CNN5_DNN1/seed0"
     assert main(["gaps", "--dataset", str(colour / "dataset.npz"), "--images", "31", str(folder)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "vae: ERROR: evaluation.gap_images: 31 are asked for, the dataset has 30 test images"
+    assert line == "vae: ERROR: evaluation.gap_images: 31 are asked for, there are 30 test images"
     assert not (folder / "gaps.json").exists()

@@ -230,6 +230,14 @@ def test_the_report_holds_every_figure_with_its_own_caption_and_the_pages(edited
             {"grid": {"decoders": ["CNN6"]}},
             "vae: ERROR: grid.decoders: CNN6: too deep; CNN5 is the deepest CNN for images of",
         ),
+        (
+            {"evaluation": {"gap_images": 501}},
+            "vae: ERROR: evaluation.gap_images: 501 are asked for, there are 500 test",
+        ),
+        (
+            {"evaluation": {"gap_images": 200}, "training": {"images": 100}},
+            "vae: ERROR: evaluation.gap_images: 200 are asked for, there are 100 training",
+        ),
         ({"dataset": {"path": "nowhere"}}, "vae: ERROR: nowhere: no such folder or .npz file"),
         ({"dataset": {"name": "mnits", "path": None}}, "vae: ERROR: dataset.name: 'mnits' is not known"),
     ],

@@ -162,10 +162,10 @@ class Inference:
 
 
 def check_images(count: int, train: int, test: int) -> None:
-    """Raise UserError where fewer images than `count` are there to train or to test on."""
+    """Raise UserError where fewer images than `count` are trained or tested on."""
     for name, total in (("training", train), ("test", test)):
         if count > total:
-            raise UserError(f"evaluation.gap_images: {count} are asked for, the dataset has {total} {name} images")
+            raise UserError(f"evaluation.gap_images: {count} are asked for, there are {total} {name} images")
 
 
 def misfit(of: Gaps, truth: Tensor) -> dict[str, float]:

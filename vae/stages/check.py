@@ -19,5 +19,6 @@ def run(args: argparse.Namespace) -> None:
     """Write the config, once its networks can be built for these images, and there are as many as it asks for."""
     config, facts = read_config(args.config), read_json(args.dataset.with_suffix(".json"))
     check_grid(config, tuple(facts["image_shape"]))
-    check_images(config["evaluation"]["gap_images"], facts["train_images"], facts["test_images"])
+    trained_on = config["training"]["images"] or facts["train_images"]
+    check_images(config["evaluation"]["gap_images"], trained_on, facts["test_images"])
     write_text(args.output, yaml.safe_dump(config, sort_keys=False))

@@ -39,7 +39,8 @@ def checked_study():
 
             shape, test_images = source.extent(complete["dataset"])
             check_grid(complete, shape[1:])
-            check_images(complete["evaluation"]["gap_images"], shape[0], test_images)
+            trained_on = complete["training"]["images"] or shape[0]
+            check_images(complete["evaluation"]["gap_images"], trained_on, test_images)
             budget = Budget(complete, shape, test_images)
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.

@@ -51,13 +51,18 @@ def parts(rows: pd.DataFrame) -> pd.DataFrame:
     Where the truth is known, the misfit is what the decoder's log p(x) lacks of it; where it is not, what it lacks of
     that of the best decoder of the table, on the same images.
     """
-    if "misfit" not in rows:
+    if not _true(rows):
         rows = rows.assign(misfit=rows["log_evidence"].max() - rows["log_evidence"])
     return rows.assign(loss=rows["misfit"] + rows["approximation_gap"] + rows["amortisation_gap"])
 
 
+def _true(rows: pd.DataFrame) -> bool:
+    """Whether the true log p(x) of these models' images is known, and they are comparable with it."""
+    return "misfit" in rows and bool(rows["misfit"].notna().all())
+
+
 def _losses(rows: pd.DataFrame, study: Study) -> Figure:
-    known, rows = "misfit" in rows, parts(rows)
+    known, rows = _true(rows), parts(rows)
     encoders, decoders = by_complexity(rows["encoder"]), by_complexity(rows["decoder"])
     page, axes = plt.subplots(figsize=(WIDTH, 4.6))
     width = 0.8 / len(decoders)
