@@ -161,8 +161,8 @@ def _curves(study: Study) -> Figure:
     handles += [line(f"encoder {name}", "black", styles[name]) for name in shown]
     if "entropy" in study.rows:
         rates = np.linspace(0, max(curve.rates[-1] for curve in here.values()), 2)
-        axes.plot(rates, study.rows["entropy"].iloc[0] - rates, color="black", linewidth=0.8)
-        handles.append(line("floor: entropy − rate", "black", "-"))
+        axes.plot(rates, study.rows["entropy"].iloc[0] - rates, color=GREY, linewidth=2)
+        handles.append(line("floor: entropy − rate", GREY, "-"))
     axes.set(xlabel="rate: KLD (nats per image)", ylabel="distortion: reconstruction (nats per image)")
     page.legend(handles=handles, loc="outside lower center", ncols=3)
     page.suptitle(f"What a rate buys, by the simplest and the deepest encoder (latent size {size})")
