@@ -7,6 +7,7 @@ import struct
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vae import grid
 from vae.catalogue import FIGURES
 from vae.cli import main
 from vae.data import dataset, readers
+from vae.measures import gaps
 from vae.models.families import FAMILIES
 from vae.training.recipe import Recipe
 
@@ -164,7 +166,8 @@ def study(root, labels=None, drawn=tuple(FIGURES), **changes):
     extent = ["--probe-images", 15, "--samples", 20, "--likelihood-samples", 3, "--likelihood-images", 20]
     vae("measure", *data, *extent, "--classifier", baselines / "classifier.npz", *models)
     if config["evaluation"]["gap_images"]:
-        vae("gaps", *data, "--images", config["evaluation"]["gap_images"], *models)
+        with patch.multiple(gaps, STEPS=20, ESTIMATING=50, IMPORTANCE=100):
+            vae("gaps", *data, "--images", config["evaluation"]["gap_images"], *models)
     vae("quantise", *data, *models)
     table = ["--table", tables / "models.csv"]
     budget = ["--fidelity", tables / "fidelity.csv"]
