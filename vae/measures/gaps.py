@@ -41,10 +41,6 @@ class Gaussian(NamedTuple):
     mean: Tensor
     log_variance: Tensor
 
-    def of(self, chosen: slice | Tensor) -> "Gaussian":
-        """Those of some images."""
-        return Gaussian(self.mean[chosen], self.log_variance[chosen])
-
 
 class Gaps(NamedTuple):
     """Nats per image, each `float64 [N]`.

@@ -56,8 +56,8 @@ class Jobs:
         self.pairs = {
             "tune": every if grid.tuned(config) else [],
             "fidelity": of_sentinels,
-            "swap": every if config["evaluation"]["swap"] else [],
-            "control": every if config["evaluation"]["control"] else [],
+            "swap": every,
+            "control": every,
         }
 
     def reads(self, stage: str) -> dict[str, str | list[str]]:

@@ -134,11 +134,15 @@ def _bits(
 
 
 def bits(fit: np.ndarray, test: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> float:
-    """Bits of one factor, `[N]`, that codes `[N, latent]` say, by a logistic regression on standardised codes."""
+    """Bits of one factor, `[N]`, that codes `[N, latent]` say, by a logistic regression on standardised codes.
+
+    Images whose level of the factor is not among the fitted ones are left out.
+    """
     known = np.isin(wanted, values)
+    wanted, test = wanted[known], test[known]
     classes = np.unique(values)
-    if len(classes) < 2 or not known.any():
+    if len(classes) < 2 or not len(wanted):
         return 0.0
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(fit, values)
-    lost = log_loss(wanted[known], probe.predict_proba(test[known]), labels=classes)
+    lost = log_loss(wanted, probe.predict_proba(test), labels=classes)
     return float((mutual_info_score(wanted, wanted) - lost) / np.log(2))
