@@ -49,7 +49,7 @@ def loss(results: Path, trial: tuple[str, Spec]) -> tuple[float | None, float]:
     facts, member = read_json(results / "data/dataset.json"), (spec, config["training"]["seeds"][0])
     begun = perf_counter()
     with TemporaryDirectory() as folder:
-        (value,) = trials.validation_losses([member], dataset, facts, recipe, torch.device("cpu"), Path(folder))
+        (value,) = trials.validation_losses([member], dataset, facts, {"": recipe}, torch.device("cpu"), Path(folder))
     return value, perf_counter() - begun
 
 

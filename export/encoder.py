@@ -50,9 +50,11 @@ class Encoder:
 
     def __init__(self, folder: Path, graph: Path, runtime: str, device: str, threads: int):
         self.folder, self.graph, self.runtime, self.device, self.threads = folder, graph, runtime, device, threads
-        onnx = runtimes.Onnx(graph, device)
+        # torch may have a GPU that this onnxruntime has not: what the graph says of itself is then read on the CPU.
+        elsewhere = device == "cuda" and runtime != "onnx"
+        onnx = runtimes.Onnx(graph, "cpu" if elsewhere else device)
         self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
-        self._runs: dict[str, runtimes.Runtime] = {"onnx": onnx}
+        self._runs: dict[str, runtimes.Runtime] = {} if elsewhere else {"onnx": onnx}
         if runtime != "auto":
             self._runtime(runtime)
 
@@ -153,12 +155,15 @@ class Encoder:
 
     def _runtime(self, name: str) -> runtimes.Runtime:
         if name not in self._runs:
-            self._runs[name] = runtimes.OF_FOLDER[name](self.folder, self.device)
+            if name == "onnx":
+                self._runs[name] = runtimes.Onnx(self.graph, self.device)
+            else:
+                self._runs[name] = runtimes.OF_FOLDER[name](self.folder, self.device)
         return self._runs[name]
 
     def _fastest(self, images: np.ndarray, total: int) -> str:
         torch_is_there = "torch" in sys.modules or (total >= WORTH_TORCH and runtimes.has_torch())
-        if not torch_is_there or len(images) < SOME // 8:
+        if "onnx" in self._runs and (not torch_is_there or len(images) < SOME // 8):
             return "onnx"
         some = images[:SOME]
         seconds: dict[str, float] = {}
@@ -169,6 +174,8 @@ class Encoder:
                 log.warning("%s is not available: %s", name, error)
                 continue
             seconds[name] = np.inf
+        if not seconds:
+            raise UserError(f"device {self.device}: no runtime here computes on it")
         for _ in range(4):  # in turns, and more than once: first calls set libraries up, and machines do other work
             for name in seconds:
                 begun = perf_counter()

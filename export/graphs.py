@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from export import layout
 from export.runtime import open_session
+from export.runtimes import float32
 from vae import provenance
 from vae.errors import UserError
 from vae.files import read_json, sha256, write_bytes
@@ -197,7 +198,7 @@ def _quiet() -> Iterator[None]:
 def _script(module: nn.Module, example: Tensor, facts: dict[str, str]) -> bytes:
     """TorchScript, with what a reader should know of it as extra files of the archive."""
     script = io.BytesIO()
-    with _quiet():
+    with _quiet(), float32():
         torch.jit.save(torch.jit.trace(module, example, check_trace=False), script, _extra_files=facts)
     return script.getvalue()
 

@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items):
     """Say which tests are slow, and which go to the same process: those of a file, or of files that they change."""
     for item in items:
         studies = STUDIES & set(item.fixturenames)
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no GPU here"))
         if studies or item.path.stem in SLOW_MODULES:
             item.add_marker(pytest.mark.slow)
         changed = studies & {"edited"}

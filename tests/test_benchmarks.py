@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from conftest import ENVIRONMENT, ROOT
@@ -20,7 +21,7 @@ def programs(monkeypatch):
     """The programs as modules, importable also by the processes that they start."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield importlib.import_module
-    for name in ("training", "study", "likelihood", "encoding", "recipe"):
+    for name in ("training", "study", "likelihood", "encoding", "recipe", "gpu"):
         sys.modules.pop(name, None)
 
 
@@ -91,7 +92,7 @@ def test_a_part_of_the_recipe_is_worth_what_its_sentinels_lose_without_it(
     assert "| nothing | " + " | ".join(["+0.0"] * len(labels)) in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["encoding", "likelihood", "quantisation", "recipe", "study"])
+@pytest.mark.parametrize("name", ["encoding", "gpu", "likelihood", "quantisation", "recipe", "study"])
 def test_every_program_starts_from_any_folder(name, tmp_path):
     """As its page gives it: by the package that is installed, without a path to it."""
     command = [sys.executable, ROOT / f"benchmarks/{name}.py", "--help"]
@@ -147,3 +148,53 @@ def test_the_numbers_of_encoding_hang_together(programs, tmp_path, monkeypatch, 
     for row in rows:
         assert row["fraction_of_limit"] == pytest.approx(row["images_per_second"] / limits[row["encoder"]])
     assert "DNN1 on 1: torchscript" in capsys.readouterr().out
+
+
+def test_the_parts_of_the_acceptance_on_a_gpu_run_and_one_that_fails_stops_no_other(
+    programs, tmp_path, monkeypatch, capsys
+):
+    """On a CPU, with little of everything."""
+    gpu = programs("gpu")
+    for name, value in {
+        "TOGETHER": 2,
+        "TRAINED": 300,
+        "ENCODED": 3000,
+        "SHORT": 1,
+        "PRECISIONS": ("fp32", "bf16"),
+        "SEEDS": [0],
+        "OTHERS": [1],
+    }.items():
+        monkeypatch.setattr(gpu, name, value)
+    monkeypatch.setattr(gpu, "ORDERED", ["DNN1_DNN1", "CNN1_DNN1"])
+    for module in (programs("training"), programs("encoding")):
+        monkeypatch.setattr(module, "MODELS", ("DNN1",) if module.__name__ == "encoding" else ("DNN1_DNN1",))
+    monkeypatch.setattr(programs("training"), "matrix_limit", lambda on, precision: 1e12)
+    few = {"latent_sizes": [2], "encoders": ["DNN1"], "decoders": ["DNN1", "CNN1"]}
+    study = gpu.study()
+    assert (study["training"]["epochs"], study["networks"]["projection"]) == (50, None)
+    monkeypatch.setattr(
+        gpu, "study", lambda: study | {"grid": few, "training": study["training"] | {"epochs": 1, "seeds": [0, 1]}}
+    )
+    # What a process of its own does, in this one.
+    failing = SimpleNamespace(returncode=1)
+
+    def run(command, **options):
+        if "training" in command:
+            return failing
+        gpu.main([str(part) for part in command[2:]])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(gpu, "subprocess", SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired))
+    monkeypatch.setattr(gpu.native, "build", lambda: None)
+    parts = ["training", "encoding", "precision", "paper"]
+    assert gpu.main(["--parts", *parts, "--json", str(tmp_path / "all.json")]) == 1
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert [found[part]["status"] for part in parts] == ["failed, with exit status 1", "ok", "ok", "ok"]
+    assert set(found["encoding"]["numbers"]["DNN1"]) == {"torchscript", "native", "computed", "pinned", "pageable"}
+    assert -1 <= found["precision"]["numbers"]["bf16"]["tau"] <= 1
+    paper = found["paper"]["numbers"]
+    assert set(paper["measured"]) == set(paper["predicted"]) == {"DNN1_DNN1", "DNN1_CNN1"}
+    assert paper["all"] == pytest.approx(sum(paper["measured"].values()))
+    said = capsys.readouterr().out
+    assert "| DNN1_CNN1 |" in said
+    assert "training: failed, with exit status 1" in said

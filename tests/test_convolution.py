@@ -6,6 +6,7 @@ from torch import nn
 
 from vae.models import convolution
 from vae.models.convolution import UpConv2d, arrange
+from vae.training.products import by_products
 
 
 @pytest.mark.parametrize("channels", [(3, 1), (16, 8), (32, 16), (2, 15)])
@@ -47,3 +48,27 @@ def test_channels_last_from_a_register_of_channels_on_both_ends():
     assert order(3, 16) == [False]
     assert order(3, 8, 16) == [False, False]
     assert order(3, 16, 32) == [True, True]
+
+
+@pytest.mark.parametrize("channels", [(1, 16), (3, 2), (16, 32)])
+@pytest.mark.parametrize("size", [(28, 28), (7, 4), (1, 2), (5, 3)])
+def test_a_convolution_as_a_product_is_the_convolution_with_its_gradients(channels, size):
+    few, many = channels[1], channels[0]
+    padding = tuple(1 - extent % 2 for extent in size)
+    model = nn.Sequential(nn.Conv2d(many, few, 5, 2, 2), nn.LeakyReLU(), UpConv2d(few, many, padding)).double()
+    images = torch.randn(4, many, *size, dtype=torch.double, requires_grad=True)
+    leaves = [images, *model.parameters()]
+    wanted = model(images)
+    gradient = torch.randn_like(wanted)
+    expected = torch.autograd.grad(wanted, leaves, gradient)
+    by_products(model)
+    output = model(images)
+    torch.testing.assert_close(output, wanted)
+    for computed, exact in zip(torch.autograd.grad(output, leaves, gradient), expected, strict=True):
+        torch.testing.assert_close(computed, exact)
+
+
+def test_a_convolution_of_another_kind_is_not_made_a_product():
+    layers = [nn.Conv2d(2, 2, 3, 1, 1), nn.Conv2d(2, 2, 5, 2, 2, groups=2), nn.Conv2d(2, 2, 5, 2, 2)]
+    by_products(nn.Sequential(*layers))
+    assert ["forward" in vars(layer) for layer in layers] == [False, False, True]

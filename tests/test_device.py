@@ -56,6 +56,28 @@ def test_a_job_waits_until_the_holder_dies_however_it_dies(holder):
     assert waits.stdout.readline() == "0\n"
 
 
+@pytest.mark.gpu
+def test_a_job_waits_for_a_gpu_that_another_holds_by_its_uuid():
+    program = """
+import sys, torch
+from vae.training import devices
+with devices.leased(torch.device("cuda"), 1) as device:
+    print(torch.ones(1, device=device).device, flush=True)
+    sys.stdin.read()
+"""
+    with (
+        subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, cwd=ROOT) as first,
+        subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, cwd=ROOT) as second,
+    ):
+        (holds,), _, _ = select([first.stdout, second.stdout], [], [], 120)
+        waits = second if holds is first.stdout else first
+        assert holds.readline() == "cuda:0\n"
+        assert not select([waits.stdout], [], [], 5)[0]
+        (first if waits is second else second).stdin.close()
+        assert waits.stdout.readline() == "cuda:0\n"
+        waits.stdin.close()
+
+
 def test_a_lease_ends_with_its_block(tmp_path):
     for _ in range(2):
         with lease(["GPU-a"], folder=tmp_path) as index:

@@ -172,6 +172,16 @@ def test_what_is_no_model_is_named(tmp_path, model, capsys):
         assert str(path) in line
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_runtime_of_torch_asks_torch_for_a_gpu_and_not_onnxruntime(model, pictures):
+    with pytest.raises(UserError, match="device cuda: torch sees no GPU here"):
+        Encoder.load(model[1], "torchscript", "cuda")
+    with pytest.raises(UserError, match="no CUDAExecutionProvider; install onnxruntime-gpu"):
+        Encoder.load(model[1], "onnx", "cuda")
+    with pytest.raises(UserError, match="device cuda: no runtime here computes on it"):
+        Encoder.load(model[1], device="cuda").encode(pictures[:3])
+
+
 def test_what_cannot_be_asked_for_is_refused(model, pictures, tmp_path):
     with pytest.raises(
         UserError, match="runtime 'tensorrt' is not known; known are auto, onnx, torchscript, native, aot, int8"

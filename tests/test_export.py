@@ -183,3 +183,20 @@ def test_examples_show_one_image_of_each_class(tmp_path):
     assert examples["samples"].shape == (10, 28, 28)
     assert examples["samples"].dtype == np.uint8
     assert runtime.examples(tmp_path, mean, log_variance, None, 0, 1)["indices"].tolist() == list(range(10))
+
+
+def test_convolutions_of_a_trace_keep_all_digits_on_a_gpu(sample):
+    """Whatever the process that traces allows: what it does stands in the trace as a constant."""
+    images = torch.from_numpy(np.array(sample.test_images[:2]))
+    model = build(Spec.parse("L3_CNN2_CNN2"), (28, 28), Networks(8, 4), 0).eval()
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
+    try:
+        script = graphs._load(graphs._script(graphs.Encoder(model), images, {}))
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    graph = script.inlined_graph
+    layers = graph.findAllNodes("aten::_convolution")
+    assert len(layers) == 2
+    names = [argument.name for argument in torch._C._get_schema("aten::_convolution", "").arguments]
+    assert [list(layer.inputs())[names.index("allow_tf32")].toIValue() for layer in layers] == [False, False]

@@ -1,5 +1,6 @@
 """Models trained together against the same models trained alone, by the reference implementation."""
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -16,10 +17,7 @@ from vae.training import loop, memory, schedule, stack
 from vae.training.stack import Stack
 
 CPU = torch.device("cpu")
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")),
-]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def of(recipe, **changes):
@@ -193,14 +191,17 @@ def test_what_a_model_needs_grows_with_what_it_holds(recipe):
     assert activations < 20 * 4 * (2 * (2 * 14 * 14 + 4 * 7 * 7) + 28 * 28)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_the_predicted_memory_is_about_what_a_gpu_takes(images, recipe):
     recipe = of(recipe, batch_size=500)
     members, device = pair("CNN2_CNN2", latent_sizes=(8,), seeds=range(8)), torch.device("cuda")
+    gc.collect()
     torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     schedule.train_together(members, images, {"": recipe}, device)
     predicted = 8 * memory.needed(members[0][0], (28, 28), recipe, len(images))
-    assert 0.3 * predicted < torch.cuda.max_memory_allocated() < 1.5 * predicted
+    # What cuBLAS works in comes once a process.
+    assert 0.3 * predicted < torch.cuda.max_memory_allocated() - before < 1.5 * predicted + 2**28
 
 
 def test_layers_that_see_the_whole_batch_or_code_are_trained_alone(gpu, images, recipe, monkeypatch):

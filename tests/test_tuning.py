@@ -137,7 +137,9 @@ def test_trials_are_trained_with_a_seed_that_is_no_models_and_scored_on_validati
     seed = seeds.of_study("tuning")
     # A number of nineteen digits, which no one gives a model by chance.
     assert 10**6 < seed < SEEDS
-    assert members == [(f"L{size}_DNN1_DNN1", seed, rate) for rate in (0.01, 0.001) for size in (2, 5)]
+    assert members == [
+        (f"L{size}_DNN1_DNN1_value{index}", seed, rate) for index, rate in enumerate((0.01, 0.001)) for size in (2, 5)
+    ]
     validation = torch.from_numpy(dataset.load(tmp_path / "dataset.npz").validation_images)
     assert len(validation) == 166
     assert all(torch.equal(images, validation) for images in scored)

@@ -15,23 +15,35 @@ from vae.training.stack import Member
 
 
 def train(
-    members: list[Member], dataset: Dataset, facts: dict, recipe: Recipe, device: torch.device, folder: Path
+    members: list[Member],
+    dataset: Dataset,
+    facts: dict,
+    recipes: dict[str, Recipe],
+    device: torch.device,
+    folder: Path,
 ) -> Iterator[Trained]:
-    """Train models by a recipe, and yield them in their order; `facts` is what the dataset's .json says of it.
+    """Train models by the recipe of their variant, and yield them in order, those of like recipes after each other.
 
-    Trainings are kept in `folder`, from which one that was interrupted resumes.
+    `facts` is what the dataset's .json says of it. Trainings are kept in `folder`, from which one that was interrupted
+    resumes.
     """
-    devices.set_arithmetic(recipe.training.precision)
-    images = torch.from_numpy(subset(dataset.train_images, recipe.training.images)).to(device)
-    progress = {
-        (spec, seed): checkpoint.progress(grid.folder(folder, spec, seed), recipe, facts, device)
-        for spec, seed in members
-    }
-    return schedule.train_all(members, images, {"": recipe}, device, progress=progress)
+    for recipe, alike in schedule.alike(members, recipes):
+        devices.set_arithmetic(recipe.training.precision)
+        images = torch.from_numpy(subset(dataset.train_images, recipe.training.images)).to(device)
+        progress = {
+            (spec, seed): checkpoint.progress(grid.folder(folder, spec, seed), recipes[spec.variant], facts, device)
+            for spec, seed in alike
+        }
+        yield from schedule.train_all(alike, images, recipes, device, progress=progress)
 
 
 def validation_losses(
-    members: list[Member], dataset: Dataset, facts: dict, recipe: Recipe, device: torch.device, folder: Path
+    members: list[Member],
+    dataset: Dataset,
+    facts: dict,
+    recipes: dict[str, Recipe],
+    device: torch.device,
+    folder: Path,
 ) -> list[float | None]:
     """What each model that `train` yields loses on the validation images, in nats per image, None where it diverged.
 
@@ -39,10 +51,10 @@ def validation_losses(
     """
     validation = torch.from_numpy(dataset.validation_images)
     values = []
-    for (spec, seed), trained in zip(members, train(members, dataset, facts, recipe, device, folder), strict=True):
-        draws = seeds.of_model("validation_losses", seed)
-        measured = losses.evaluate(trained.model, validation, recipe.objective, draws)
-        value = losses.minimised(measured, recipe.objective, validation[0].numel(), spec.latent_size)
+    for (spec, seed), trained in zip(members, train(members, dataset, facts, recipes, device, folder), strict=True):
+        objective, draws = recipes[spec.variant].objective, seeds.of_model("validation_losses", seed)
+        measured = losses.evaluate(trained.model, validation, objective, draws)
+        value = losses.minimised(measured, objective, validation[0].numel(), spec.latent_size)
         # A model that diverged has the weights of its last finite epoch, and would have a loss.
         values.append(value if trained.status == "ok" else None)
     return values

@@ -17,9 +17,15 @@ from torch.nn.grad import conv2d_weight
 # Channels that fill a vector register: 16 float32 in AVX-512.
 REGISTER = 16
 
-# By parity of the output (rows) and by offset -1, 0, 1 of the input (columns): the tap of a 5-tap kernel with stride 2
-# and padding 2 that joins them. Index 5 is none.
-TAPS = torch.tensor([[4, 2, 0], [5, 3, 1]])
+
+def by_parity(weight: Tensor) -> Tensor:
+    """The taps of 5×5 kernels with stride 2 and padding 2, `[..., 5, 5]`, as `[..., 3, 2, 3, 2]`.
+
+    Those are, for rows and for columns, the offsets -1, 0, 1 of an input and the parities of the output that it joins;
+    for an odd one, the first is none, which is zero.
+    """
+    padded = F.pad(weight, (0, 1, 0, 1))
+    return padded.unflatten(-1, (3, 2)).unflatten(-3, (3, 2)).flip(-4, -2)
 
 
 class UpConv2d(nn.ConvTranspose2d):
@@ -43,8 +49,7 @@ class _SubPixel(torch.autograd.Function):
     def forward(features: Tensor, weight: Tensor, bias: Tensor, output_padding: tuple[int, int]) -> Tensor:
         height, width = (2 * size - 1 + extra for size, extra in zip(features.shape[2:], output_padding, strict=True))
         inputs, outputs = weight.shape[:2]
-        taps = F.pad(weight, (0, 1, 0, 1))[:, :, TAPS][..., TAPS]  # in, out, parity and offset of row, of column
-        kernel = taps.permute(1, 2, 4, 0, 3, 5).reshape(4 * outputs, inputs, 3, 3)
+        kernel = by_parity(weight).permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
         parities = F.conv2d(features, kernel, padding=1)
         return F.pixel_shuffle(parities, 2)[..., :height, :width] + bias[:, None, None]
 

@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> None:
     config = tuning.applied(config, args.tuning)
     epochs, seed = config["training"]["epochs"], config["training"]["seeds"][0]
     with devices.leased(devices.pick(config["device"]), args.jobs_per_gpu) as device:
-        recipe = Recipe.of(grid.varied(config, {"training.epochs": 2 * epochs}), dataset.binarised)
+        recipes = {"": Recipe.of(grid.varied(config, {"training.epochs": 2 * epochs}), dataset.binarised)}
         kept = args.output.with_suffix("")
-        (loss,) = trials.validation_losses([(Spec.parse(args.label), seed)], dataset, facts, recipe, device, kept)
+        (loss,) = trials.validation_losses([(Spec.parse(args.label), seed)], dataset, facts, recipes, device, kept)
     numbers = {"label": args.label, "seed": seed, "epochs": 2 * epochs, "validation_loss": loss}
     log.info("%s", numbers)
     provenance.write(args.output, numbers, args.origin)

@@ -6,20 +6,17 @@ are on disk, because Snakemake removes the files of a job that fails.
 
 import argparse
 import json
-from collections.abc import Iterator
 from functools import cache, partial
 
 import torch
 
 from vae import arguments as shared
 from vae.data.dataset import load, subset
-from vae.errors import UserError
 from vae.files import read_config, read_json
 from vae.grid import parse_folder
 from vae.measures import losses, tuning
 from vae.training import checkpoint, devices, schedule
 from vae.training.recipe import Recipe
-from vae.training.stack import Member
 from vae.training.state import Progress
 
 
@@ -43,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     unfinished: list[Progress] = []
     members = {parse_folder(folder): folder for folder in args.models}
     with devices.leased(devices.pick(config["device"]), args.jobs_per_gpu) as device:
-        for recipe, alike in _alike(list(members), recipes):
+        for recipe, alike in schedule.alike(list(members), recipes):
             devices.set_arithmetic(recipe.training.precision)
             images = torch.from_numpy(subset(dataset.train_images, recipe.training.images))
             progress = {
@@ -60,19 +57,3 @@ def run(args: argparse.Namespace) -> None:
                 checkpoint.save(folder, trained, metrics, recipe, facts, args.origin_of(folder))
     for training in unfinished:
         training.remove()
-
-
-def _alike(members: list[Member], recipes: dict[str, Recipe]) -> Iterator[tuple[Recipe, list[Member]]]:
-    """Models whose recipes differ at most as those of a stack may, with the recipe of the first.
-
-    Raises UserError for a variant that the config does not have.
-    """
-    groups: dict[Recipe, list[Member]] = {}
-    for spec, seed in members:
-        if spec.variant not in recipes:
-            raise UserError(
-                f"{spec}: the config does not sweep this; it has {', '.join(filter(None, recipes)) or 'nothing'}"
-            )
-        groups.setdefault(recipes[spec.variant].stacked, []).append((spec, seed))
-    for group in groups.values():
-        yield recipes[group[0][0].variant], group

@@ -33,12 +33,13 @@ def run(args: argparse.Namespace) -> None:
     config, dataset, facts = read_config(args.config), load(args.dataset), read_json(args.dataset.with_suffix(".json"))
     ((key, values),) = config["grid"]["tune"].items()
     pair = Network.parse(args.encoder), Network.parse(args.decoder)
-    members = [(Spec(size, *pair), of_study("tuning")) for size in config["grid"]["latent_sizes"]]
-    losses, kept = [], args.output.with_suffix("")
+    # A variant for each value, as if it were swept: a GPU trains those of a learning rate as one stack.
+    recipes = {f"value{i}": Recipe.of(grid.varied(config, {key: x}), dataset.binarised) for i, x in enumerate(values)}
+    sizes, kept = config["grid"]["latent_sizes"], args.output.with_suffix("")
+    members = [(Spec(size, *pair, name), of_study("tuning")) for name in recipes for size in sizes]
     with devices.leased(devices.pick(config["device"]), args.jobs_per_gpu) as device:
-        for index, value in enumerate(values):
-            recipe = Recipe.of(grid.varied(config, {key: value}), dataset.binarised)
-            losses.append(trials.validation_losses(members, dataset, facts, recipe, device, kept / str(index)))
+        each = trials.validation_losses(members, dataset, facts, recipes, device, kept)
+    losses = [each[start : start + len(sizes)] for start in range(0, len(each), len(sizes))]
     numbers = {"key": key, "values": values, "losses": losses} | tuning.choose(values, losses)
     log.info("%s %s: %s", *pair, numbers)
     provenance.write(args.output, numbers, args.origin)

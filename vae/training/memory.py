@@ -1,19 +1,22 @@
 """How much memory the training of a model takes."""
 
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vae.grid import Spec
 from vae.models.vae import VAE, to_planes
 from vae.training.loop import terms
+from vae.training.products import by_products
 from vae.training.recipe import Recipe
 
 
 def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int) -> int:
     """About how many bytes the training of one model takes beside `count` images: weights, activations, draws."""
-    batch, kept = 8, {}
+    batch, kept, largest = 8, {}, Largest()
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -23,13 +26,28 @@ def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int)
     # Nothing is computed, and no memory taken: a config may ask for more than there is.
     with torch.device("meta"):
         model = VAE(spec, image_shape, recipe.networks)
+        by_products(model)
         inputs, noise = torch.zeros(batch, *to_planes(image_shape)), torch.zeros(batch, spec.latent_size)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), largest:
             terms(recipe.objective, model(inputs, recipe.training.codes(noise)), inputs, 1.0)
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights) / batch
     # Weights, their gradients, two moments, a snapshot, those before a step of a stack, and a working copy; activations
-    # and their gradients.
+    # and their gradients; what is laid out for the largest product, and a copy.
     copies = 7 * 4 * sum(parameter.numel() for parameter in model.parameters())
     draws = count * (4 * spec.latent_size + 8 + recipe.binarise * prod(image_shape))
-    return int(copies + 2 * activations * recipe.training.batch_size + draws)
+    passing = 2 * (activations + largest.nbytes / batch) * recipe.training.batch_size
+    return int(copies + passing + draws)
+
+
+class Largest(TorchDispatchMode):
+    """Records the size of the largest tensor that is made, in bytes."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor):
+                self.nbytes = max(self.nbytes, tensor.untyped_storage().nbytes())
+        return made

@@ -22,6 +22,22 @@ from vae.training.state import Progress
 log = logging.getLogger(__name__)
 
 
+def alike(members: list[Member], recipes: dict[str, Recipe]) -> Iterator[tuple[Recipe, list[Member]]]:
+    """Models whose recipes differ at most as those of a stack may, with the recipe of the first.
+
+    Raises UserError for a variant that has no recipe.
+    """
+    groups: dict[Recipe, list[Member]] = {}
+    for spec, seed in members:
+        if spec.variant not in recipes:
+            raise UserError(
+                f"{spec}: the config does not sweep this; it has {', '.join(filter(None, recipes)) or 'nothing'}"
+            )
+        groups.setdefault(recipes[spec.variant].stacked, []).append((spec, seed))
+    for group in groups.values():
+        yield recipes[group[0][0].variant], group
+
+
 def train_all(
     members: list[Member],
     images: Tensor,
@@ -40,7 +56,7 @@ def train_all(
     """
     progress = progress or {}
 
-    def alike(member: Member) -> tuple:
+    def together(member: Member) -> tuple:
         spec, _ = member
         recipe = recipes[spec.variant]
         widths = recipe.networks
@@ -50,7 +66,7 @@ def train_all(
         begun = (len(saved.history), saved.over(recipe.training.epochs)) if saved else (0, False)
         return spec.encoder, spec.decoder, recipe.stacked, counted and spec.latent_size, begun
 
-    for (*_, (_, over)), pair in groupby(members, key=alike):
+    for (*_, (_, over)), pair in groupby(members, key=together):
         yield from _train_pair(list(pair), images, recipes, device, max_memory, progress, over)
 
 

@@ -21,6 +21,7 @@ from torch.func import functional_call
 from vae.grid import Spec
 from vae.models.vae import VAE, as_inputs, build
 from vae.training.loop import Run, autocast, terms
+from vae.training.products import by_products
 from vae.training.recipe import OPTIMIZERS, Recipe
 from vae.training.state import Saved, moments, restore
 
@@ -46,6 +47,7 @@ class Stack:
         self.widest = max(self.specs, key=lambda spec: spec.latent_size)
         with torch.device("meta"):
             self.model = VAE(self.widest, shape, recipe.networks)
+        by_products(self.model)
         built = [build(run.spec, shape, recipe.networks, run.weights_seed) for run in runs]
         states, layer_rates = zip(*((model.state_dict(), recipe.training.layer_rates(model)) for model in built))
         self.weights = {

@@ -20,7 +20,7 @@ from vae.training.recipe import Recipe
 # MiB before any model: Python and torch (700, measured), the Snakemake that a cluster runs each job in (300), and room;
 # more where CUDA's libraries are loaded (not measured on a GPU).
 BASE = {"cpu": 1500, "cuda": 6000}
-# FLOP/s to count on: of a CPU thread, a sixth of the slowest training in benchmarks/README.md (not measured on a GPU).
+# FLOP/s to count on: a sixth of the slowest training in benchmarks/README.md, of a CPU thread and of a GPU.
 SPEED = {"cpu": 1e10, "cuda": 1e12}
 # Codes that are decoded of an image to find its gaps, from two starts, with what the gradients of the search cost.
 CODES_OF_GAPS = 2 * 3 * gaps.STEPS * gaps.CODES + 3 * gaps.CHOOSING + 2 * gaps.ESTIMATING + gaps.IMPORTANCE
