@@ -168,6 +168,15 @@ def test_a_model_without_gaps_has_none_and_says_why(colour, tmp_path, file, old,
 
 
 @pytest.mark.slow
+def test_models_that_a_sweep_adds_have_no_gaps(colour, tmp_path):
+    """They are many, and what their gaps cost is more than their training."""
+    folder = tmp_path / "L3_CNN5_DNN1_beta2/seed0"
+    shutil.copytree(colour / "results/models/L3_CNN5_DNN1/seed0", folder)
+    assert main(["gaps", "--dataset", str(colour / "dataset.npz"), "--images", "2", str(folder)]) == 0
+    assert json.loads((folder / "gaps.json").read_text())["reason"].startswith("a sweep adds this model")
+
+
+@pytest.mark.slow
 def test_more_images_than_there_are_are_refused(colour, tmp_path, capsys):
     folder = colour / "results/models/L3_CNN5_DNN1/seed0"
     assert main(["gaps", "--dataset", str(colour / "dataset.npz"), "--images", "31", str(folder)]) == 2
