@@ -1,16 +1,20 @@
 """Images whose distribution is known, against what can be counted by hand or by brute force."""
 
 from itertools import product
-from math import log
+from math import e, log, pi, sqrt
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import logsumexp
+from scipy.stats import norm
+from torch import nn
 
 from vae.data import dataset, source, sprites
 from vae.data.sprites import FLIPPED, SPRITES, Sprites
 from vae.errors import UserError
-from vae.measures import baselines
+from vae.measures import baselines, losses
+from vae.training.objective import Objective
 
 TINY = np.array([[0, 0, 0, 1], [0, 1, 1, 1], [1, 1, 0, 0]], bool)
 
@@ -58,6 +62,48 @@ def test_the_entropy_is_the_mean_of_minus_log_p(name, count):
     entropy, error = kind.entropy(images)
     assert abs(entropy - losses.mean()) < 4 * losses.std() / np.sqrt(len(losses))
     assert error < 0.02
+
+
+class Lookup(nn.Module):
+    """A code of one dimension: each template has a part of it, as likely under the prior as any other.
+
+    The posterior of an image stands in the middle of its template's part, so many times narrower than that.
+    """
+
+    latent_size = 1
+
+    def __init__(self, kind, narrower):
+        super().__init__()
+        self.kind, (self.templates, _) = kind, kind.distinct
+        edges = norm.ppf(np.linspace(1e-6, 1 - 1e-6, len(self.templates) + 1))
+        self.edges = nn.Parameter(torch.tensor(edges))
+        self.means = torch.tensor((edges[1:] + edges[:-1]) / 2)
+        self.log_variances = torch.tensor(2 * np.log(np.diff(edges) / narrower))
+
+    def forward(self, inputs, noise):
+        nearest = self.kind.log_likelihoods((inputs.numpy() * 255).astype(np.uint8)).argmax(1)
+        mean, log_variance = self.means[nearest, None], self.log_variances[nearest, None]
+        codes = mean + (log_variance / 2).exp() * noise
+        chosen = torch.bucketize(codes[:, 0], self.edges[1:-1])
+        whites = torch.tensor(self.templates[chosen.numpy()]).reshape(inputs.shape)
+        return mean, log_variance, (whites * 2 - 1) * log((1 - FLIPPED) / FLIPPED)
+
+
+def test_rate_and_distortion_never_cross_their_floor_and_a_lookup_of_the_templates_comes_near_it():
+    """D + R is at least the entropy of the images, whatever the model (Alemi et al. 2018)."""
+    kind = SPRITES["sprites"]
+    images, _ = kind.draw(2000, np.random.default_rng(1))
+    # On the same images, so that how many pixels are flipped in them is of no account.
+    floor, above = -kind.log_probabilities(images).mean(), []
+    for narrower in (1, 2, 4, 8, 20, 100):
+        found = losses.evaluate(
+            Lookup(kind, narrower), torch.tensor(images), Objective("bernoulli", 0.1, 1.0, "sum"), 0
+        )
+        above.append(found["reconstruction"] + found["kld"] - floor)
+    assert min(above) > 0.1
+    # A Gaussian in a part of equal likelihood costs log(narrower / √2πe) more than to name the part.
+    assert above[-1] == pytest.approx(log(100 / sqrt(2 * pi * e)), abs=0.1)
+    assert min(above) < 1
 
 
 @pytest.mark.parametrize(("name", "shape", "factors"), [
