@@ -82,6 +82,12 @@ def test_simple_encoders_lose_nothing_where_their_gap_is_no_larger(train, verdic
     assert row["value"] == pytest.approx(0.5 - excess, abs=0.1)
 
 
+def test_gaps_of_models_that_are_not_trained_are_left_out():
+    rows = gaps(lambda name: 2.0 + (name == "CNN1"))
+    flagged = rows.assign(slack=np.where(rows["encoder"] == "CNN4", 0.8, 0.1))
+    assert [first("amortisation", table)["verdict"] for table in (rows, flagged)] == ["contradicted", "supported"]
+
+
 @pytest.mark.parametrize(
     ("grows", "verdict"),
     [
