@@ -7,22 +7,25 @@ stop the rest. Their tables are Markdown for benchmarks/README.md.
 
 - `tests` are those that are marked `gpu`: the stack, its CUDA graph and its memory against the loop, resuming and
   repeating to the last bit, leases, the C++ core.
-- `training` is that of `benchmarks/training.py`, at each precision.
+- `training` has the models and the stock loop of `benchmarks/training.py`, at each precision, medians of three runs.
 - `encoding` is that of the encoders of `benchmarks/encoding.py`, against what the GPU could compute and what could be
   copied to it.
 - `precision` is whether architectures keep their order where products are less precise.
 - `paper` trains pairs of `workflow/studies/paper.yaml` as their jobs do, until the time is up, and says what all take.
 
-It needs what training needs, and pytest; not Snakemake.
+It needs what training needs, pytest and hypothesis; not Snakemake.
 """
 
 import argparse
 import json
 import logging
+import os
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -38,6 +41,7 @@ from scipy.stats import kendalltau
 
 from export import Encoder, native
 from vae.data import dataset, readers
+from vae.files import write_json
 from vae.grid import Spec
 from vae.measures import losses
 from vae.models.flops import flops
@@ -46,6 +50,10 @@ from vae.training import checkpoint, devices, schedule
 from vae.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
+# What a part has found, again with all of it whenever there is more: numbers, and a table of them.
+Found = Iterator[tuple[dict, str]]
+TESTED = [f"tests/test_{name}.py" for name in ("stack", "state", "device", "native")]
+TESTED = [f"tests/test_{name}.py" for name in ("stack", "state", "device", "native")]
 PAPER = "workflow/studies/paper.yaml"
 PRECISIONS = ("fp32", "tf32", "bf16")
 TOGETHER, TRAINED, ENCODED = 20, 25_600, 400_000
@@ -73,37 +81,43 @@ def images_of(file: Path | None) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(data.train_images, device=device()), torch.tensor(data.test_images)
 
 
-def tests(file: Path | None, minutes: float) -> tuple[dict, str]:
+def tests(file: Path | None, minutes: float) -> Found:
     """The tests that are marked `gpu`, in one process."""
-    given = ["-m", "gpu", "-o", "addopts=", "-p", "no:benchmark", "-q", "-rfE"]
+    given = [*TESTED, "-m", "gpu", "-o", "addopts=", "-p", "no:benchmark", "-q", "-rfE"]
     done = subprocess.run([sys.executable, "-m", "pytest", *given], cwd=ROOT, capture_output=True, text=True)
     print(done.stdout[-8000:], done.stderr[-2000:], sep="\n")
     said = done.stdout.strip().splitlines()[-1]
     if done.returncode:
         raise RuntimeError(f"tests: {said}")
-    return {"said": said}, f"Tests on the GPU: {said}."
+    yield {"said": said}, f"Tests on the GPU: {said}."
 
 
-def training_part(file: Path | None, minutes: float) -> tuple[dict, str]:
+def training_part(file: Path | None, minutes: float) -> Found:
     """Images per second of the stock loop and of a stack, at each precision, with what the GPU could do."""
     on, rows, found = device().type, [], {}
     logging.getLogger("vae").setLevel(logging.ERROR)
-    limits = {precision: training.matrix_limit(on, precision) for precision in PRECISIONS}
     with tempfile.TemporaryDirectory() as scratch:
-        training.write_sample(Path(scratch), TRAINED)
-        for name in training.MODELS:
-            label = f"L{training.LATENT_SIZE}_{name}"
-            common = (label, Path(scratch), on, 1)
-            devices.set_arithmetic("fp32")
-            stock = max(training.stock(*common) for _ in range(2))
-            rates = {precision: training.ours(*common, TOGETHER, precision) for precision in PRECISIONS}
+        root = Path(scratch)
+        training.write_sample(root, TRAINED)
+        labels = {name: f"L{training.LATENT_SIZE}_{name}" for name in training.MODELS}
+        # First, before this process is made to compute deterministically.
+        stock = {name: middle(training.stock, label, root, on, 1) for name, label in labels.items()}
+        limits = {precision: training.matrix_limit(on, precision) for precision in PRECISIONS}
+        for name, label in labels.items():
+            given = label, root, on, 1, TOGETHER
+            rates = {precision: middle(training.ours, *given, precision) for precision in PRECISIONS}
             shares = {of: rate / (limits[of] / training.step_flops(label)) for of, rate in rates.items()}
-            found[name] = {"stock": stock, "ours": rates, "fraction_of_limit": shares}
-            cells = [f"{rates[of]:,.0f} ({rates[of] / stock:.0f}×, {shares[of]:.0%})" for of in PRECISIONS]
-            rows.append([name, f"{stock:,.0f}", *cells])
+            found[name] = {"stock": stock[name], "ours": rates, "fraction_of_limit": shares}
+            cells = [f"{rates[of]:,.0f} ({rates[of] / stock[name]:.0f}×, {shares[of]:.0%})" for of in PRECISIONS]
+            rows.append([name, f"{stock[name]:,.0f}", *cells])
     heads = [f"{of} of {limits[of] / 1e12:.0f} TFLOP/s" for of in PRECISIONS]
     numbers = {"limits": limits, "models": found}
-    return numbers, table(["images/s", "stock loop, fp32", *heads], rows)
+    yield numbers, table(["images/s", "stock loop, fp32", *heads], rows)
+
+
+def middle(run: Callable[..., float], *given: object) -> float:
+    """The median of what three runs return."""
+    return statistics.median(run(*given) for _ in range(3))
 
 
 def bandwidth(pinned: bool) -> float:
@@ -131,7 +145,7 @@ def finish() -> None:
         torch.cuda.synchronize()
 
 
-def encoding_part(file: Path | None, minutes: float) -> tuple[dict, str]:
+def encoding_part(file: Path | None, minutes: float) -> Found:
     """Images per second of encoders, from memory of the host to memory of the host."""
     native.build()
     on, rows, found = device().type, [], {}
@@ -147,7 +161,7 @@ def encoding_part(file: Path | None, minutes: float) -> tuple[dict, str]:
             for runtime in ("torchscript", "native"):
                 encoder = Encoder.load(folder, runtime, on)
                 distance = np.abs(encoder.encode(images[:2000])[0] - wanted).max() / np.abs(wanted).max()
-                if distance > 1e-3:
+                if distance > 1e-5:
                     raise RuntimeError(f"{name}, {runtime}: codes are off by {distance:.1e}")
                 rates[runtime] = len(images) / best(lambda encoder=encoder: encoder.encode(images))
             model = checkpoint.load(folder).encoder
@@ -155,7 +169,7 @@ def encoding_part(file: Path | None, minutes: float) -> tuple[dict, str]:
         found[name] = rates | copied
         rows.append([name, *(f"{rate / 1e6:.2f}" for rate in found[name].values())])
     heads = ["torchscript", "native", "limit of computing", "of copying, pinned", "of copying, pageable"]
-    return found, table(["million images/s", *heads], rows)
+    yield found, table(["million images/s", *heads], rows)
 
 
 def members(pair: str, sizes: list[int], seeds: list[int]) -> list[tuple[Spec, int]]:
@@ -169,7 +183,7 @@ def study() -> dict:
     return {key: value | overlay.get(key, {}) if isinstance(value, dict) else value for key, value in config.items()}
 
 
-def precision_part(file: Path | None, minutes: float) -> tuple[dict, str]:
+def precision_part(file: Path | None, minutes: float) -> Found:
     """The order of architectures at each precision beside that of other seeds, by the loss on test images."""
     logging.getLogger("vae").setLevel(logging.ERROR)
     (images, test), recipe = images_of(file), Recipe.of(study())
@@ -189,10 +203,10 @@ def precision_part(file: Path | None, minutes: float) -> tuple[dict, str]:
         rows.append([name, f"{tau:.2f}", f"{np.median(changes):.2f}", f"{changes.max():.2f}"])
     heads = ["against fp32", "Kendall's τ", "median change, nats", "largest"]
     said = f"{len(ORDERED)} architectures, {SHORT} epochs, means over {len(SEEDS)} seeds."
-    return numbers | {"means": means}, f"{table(heads, rows)}\n\n{said}"
+    yield numbers | {"means": means}, f"{table(heads, rows)}\n\n{said}"
 
 
-def paper_part(file: Path | None, minutes: float) -> tuple[dict, str]:
+def paper_part(file: Path | None, minutes: float) -> Found:
     """Pairs of the paper's study, all models of each at once for all its epochs; first a short run of every pair."""
     begun, config = perf_counter(), study()
     logging.getLogger("vae").setLevel(logging.ERROR)
@@ -206,22 +220,27 @@ def paper_part(file: Path | None, minutes: float) -> tuple[dict, str]:
         trained = schedule.train_together(members(pair, sizes, seeds), some, {"": brief}, device())
         rates[pair] = len(some) / trained[0].history[-1]["seconds"]
         predicted[pair] = len(sizes) * len(seeds) * len(images) * recipe.training.epochs / rates[pair]
+    yield _paper(rates, predicted, measured)
     for pair in sorted(pairs, key=lambda pair: predicted[pair], reverse=True):
-        left = 60 * minutes - (perf_counter() - begun)
-        if predicted[pair] * 1.2 < left:
+        if predicted[pair] * 1.2 < 60 * minutes - (perf_counter() - begun):
             start = perf_counter()
             trained = list(schedule.train_all(members(pair, sizes, seeds), images, {"": recipe}, device()))
             measured[pair] = perf_counter() - start
             ends = [each.history[-1] for each in trained]
             nats = " and ".join(f"{np.mean([end[name] for end in ends]):.1f}" for name in ("reconstruction", "kld"))
             print(f"{pair}: {measured[pair]:.0f} s, {predicted[pair]:.0f} predicted; {nats} nats", flush=True)
+            yield _paper(rates, predicted, measured)
+
+
+def _paper(rates: dict, predicted: dict, measured: dict) -> tuple[dict, str]:
+    """What is known of the pairs so far."""
     rows = [
         [pair, f"{rates[pair]:,.0f}", f"{predicted[pair]:.0f}", f"{measured[pair]:.0f}" if pair in measured else ""]
-        for pair in pairs
+        for pair in rates
     ]
-    whole = sum(measured.get(pair, predicted[pair]) for pair in pairs)
+    whole = sum(measured.get(pair, predicted[pair]) for pair in rates)
     said = (
-        f"All {len(pairs)} pairs train in {whole / 60:.0f} minutes, of which {sum(measured.values()) / 60:.0f} were"
+        f"All {len(rates)} pairs train in {whole / 60:.0f} minutes, of which {sum(measured.values()) / 60:.0f} were"
         " run and the rest are by the rate of a short run; choosing the learning rates takes as long again."
     )
     numbers = {"images_per_second": rates, "predicted": predicted, "measured": measured, "all": whole}
@@ -229,7 +248,7 @@ def paper_part(file: Path | None, minutes: float) -> tuple[dict, str]:
 
 
 # Each with how many minutes it may take of those that are left; the last takes what is left.
-PARTS: dict[str, tuple[Callable[[Path | None, float], tuple[dict, str]], float]] = {
+PARTS: dict[str, tuple[Callable[[Path | None, float], Found], float]] = {
     "tests": (tests, 4),
     "training": (training_part, 4),
     "encoding": (encoding_part, 3),
@@ -239,15 +258,21 @@ PARTS: dict[str, tuple[Callable[[Path | None, float], tuple[dict, str]], float]]
 
 
 def in_process(name: str, file: Path | None, minutes: float, output: Path) -> dict:
-    """What a part finds, in a process of its own; or why it finds nothing."""
+    """What a part finds, in a process of its own; and why it ended before its end."""
+    if minutes <= 0:
+        return {"status": "no time was left", "seconds": 0}
     given = [sys.executable, __file__, "--part", name, "--minutes", str(minutes), "--json", str(output)]
     begun = perf_counter()
+    process = subprocess.Popen([*given, *(["--dataset", str(file)] if file else [])], start_new_session=True)
     try:
-        done = subprocess.run([*given, *(["--dataset", str(file)] if file else [])], timeout=60 * minutes)
-        status = "ok" if done.returncode == 0 else f"failed, with exit status {done.returncode}"
+        code = process.wait(60 * minutes)
+        status = f"failed, with exit status {code}" if code else "ok"
     except subprocess.TimeoutExpired:
+        # With what it has started, which would slow down the parts after it.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         status = f"took more than {minutes:.1f} minutes"
-    found = json.loads(output.read_text()) if status == "ok" else {}
+    found = json.loads(output.read_text()) if output.exists() else {}
     return found | {"status": status, "seconds": perf_counter() - begun}
 
 
@@ -261,8 +286,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.part:
-        numbers, text = PARTS[args.part][0](args.dataset, args.minutes)
-        args.json.write_text(json.dumps({"numbers": numbers, "table": text}))
+        for numbers, text in PARTS[args.part][0](args.dataset, args.minutes):
+            write_json(args.json, {"numbers": numbers, "table": text})
         return 0
     begun, found = perf_counter(), {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -271,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
             found[name] = in_process(name, args.dataset, min(left, PARTS[name][1]), Path(scratch) / name)
             print(f"{name}: {found[name]['status']}, {found[name]['seconds']:.0f} s", flush=True)
             if args.json:
-                args.json.write_text(json.dumps(found, indent=2) + "\n")
+                write_json(args.json, found)
     print(f"\n`python benchmarks/gpu.py`, {devices.describe(device())}, torch {torch.__version__}:")
     for name, part in found.items():
         print(f"\n{part.get('table') or name + ': ' + part['status']}")

@@ -51,7 +51,7 @@ class Encoder:
     def __init__(self, folder: Path, graph: Path, runtime: str, device: str, threads: int):
         self.folder, self.graph, self.runtime, self.device, self.threads = folder, graph, runtime, device, threads
         # torch may have a GPU that this onnxruntime has not: what the graph says of itself is then read on the CPU.
-        elsewhere = device == "cuda" and runtime != "onnx"
+        elsewhere = device == "cuda" and runtime != "onnx" and not runtimes.onnx_has(device)
         onnx = runtimes.Onnx(graph, "cpu" if elsewhere else device)
         self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
         self._runs: dict[str, runtimes.Runtime] = {} if elsewhere else {"onnx": onnx}
@@ -155,10 +155,7 @@ class Encoder:
 
     def _runtime(self, name: str) -> runtimes.Runtime:
         if name not in self._runs:
-            if name == "onnx":
-                self._runs[name] = runtimes.Onnx(self.graph, self.device)
-            else:
-                self._runs[name] = runtimes.OF_FOLDER[name](self.folder, self.device)
+            self._runs[name] = runtimes.OF_FOLDER[name](self.folder, self.device)
         return self._runs[name]
 
     def _fastest(self, images: np.ndarray, total: int) -> str:
@@ -167,7 +164,7 @@ class Encoder:
             return "onnx"
         some = images[:SOME]
         seconds: dict[str, float] = {}
-        for name in ("onnx", "torchscript", *(["native"] if native.library() else [])):
+        for name in dict.fromkeys((*self._runs, "torchscript", *(["native"] if native.library() else []))):
             try:
                 self._runtime(name)
             except UserError as error:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from export import layout
 from export.runtime import open_session
-from export.runtimes import float32
 from vae import provenance
 from vae.errors import UserError
 from vae.files import read_json, sha256, write_bytes
@@ -29,6 +28,7 @@ from vae.models.vae import VAE, as_inputs, as_planes
 from vae.provenance import Origin
 from vae.seeds import of_study
 from vae.training import checkpoint
+from vae.training.devices import exact_convolutions
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ def _quiet() -> Iterator[None]:
 def _script(module: nn.Module, example: Tensor, facts: dict[str, str]) -> bytes:
     """TorchScript, with what a reader should know of it as extra files of the archive."""
     script = io.BytesIO()
-    with _quiet(), float32():
+    with _quiet(), exact_convolutions():
         torch.jit.save(torch.jit.trace(module, example, check_trace=False), script, _extra_files=facts)
     return script.getvalue()
 

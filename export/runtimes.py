@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +63,19 @@ class Runtime(ABC):
         return mean, log_variance
 
 
+def onnx_has(device: str) -> bool:
+    """Whether onnxruntime computes on `cpu` or `cuda` here."""
+    return PROVIDERS[device] in onnxruntime.get_available_providers()
+
+
 class Onnx(Runtime):
     """onnxruntime; the graph says of itself which model it is."""
 
     def __init__(self, graph: Path, device: str):
-        available = onnxruntime.get_available_providers()
         if device == "auto":
-            device = "cuda" if PROVIDERS["cuda"] in available else "cpu"
+            device = "cuda" if onnx_has("cuda") else "cpu"
         provider = PROVIDERS[device]
-        if provider not in available:
+        if not onnx_has(device):
             raise UserError(f"device {device}: this onnxruntime has no {provider}; install onnxruntime-gpu")
         self.batch = ONNX_BATCH if device == "cpu" else GPU_BATCH
         self._session = open_session(graph, 1, provider)
@@ -87,25 +91,6 @@ class Onnx(Runtime):
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, log_variance = compute(self._session, images)
         return mean, log_variance
-
-
-@contextmanager
-def float32() -> Iterator[None]:
-    """Products of all their digits on a GPU too, where torch takes three in convolutions if not told.
-
-    A trace keeps which of them its convolutions take.
-    """
-    import torch
-
-    backends: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        yield
-    finally:
-        for backend, allowed in zip(backends, before):
-            backend.allow_tf32 = allowed
 
 
 class _Torch(Runtime):
@@ -145,8 +130,7 @@ class _Torch(Runtime):
         threads = self._torch.get_num_threads()
         self._torch.set_num_threads(1)
         try:
-            with float32():
-                yield
+            yield
         finally:
             self._torch.set_num_threads(threads)
 
@@ -185,8 +169,7 @@ class Native(_Torch):
             raise UserError(str(error).splitlines()[0]) from None
 
     def encode(self, images: np.ndarray, latent_size: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
-        with float32():
-            mean, log_variance = self._module.encode(self._tensor(images), threads)
+        mean, log_variance = self._module.encode(self._tensor(images), threads)
         return mean.numpy(), log_variance.numpy()
 
 
@@ -195,6 +178,13 @@ class Aot(_Torch):
 
     torch lets one thread at a time call it.
     """
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        from vae.training.devices import exact_convolutions
+
+        with super().session(), exact_convolutions() if self.device.type == "cuda" else nullcontext():
+            yield
 
     def _load(self, folder: Path) -> Any:
         torch = self._torch

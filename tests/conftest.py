@@ -23,6 +23,7 @@ from vae.cli import main
 from vae.data import dataset, readers
 from vae.measures import gaps
 from vae.models.families import FAMILIES
+from vae.training import devices
 from vae.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +114,17 @@ def config() -> dict:
 @pytest.fixture
 def recipe(config) -> Recipe:
     return Recipe.of(config)
+
+
+@pytest.fixture
+def arithmetic():
+    """Set the arithmetic of the process, and set it back."""
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    yield devices.set_arithmetic
+    for backend, value in zip(backends, before, strict=True):
+        backend.allow_tf32 = value
+    torch.use_deterministic_algorithms(False)
 
 
 def study(root, labels=None, drawn=tuple(FIGURES), **changes):

@@ -175,17 +175,13 @@ def test_the_parts_of_the_acceptance_on_a_gpu_run_and_one_that_fails_stops_no_ot
     monkeypatch.setattr(
         gpu, "study", lambda: study | {"grid": few, "training": study["training"] | {"epochs": 1, "seeds": [0, 1]}}
     )
+
     # What a process of its own does, in this one.
-    failing = SimpleNamespace(returncode=1)
+    def start(command, **options):
+        code = 1 if "training" in command else gpu.main([str(part) for part in command[2:]])
+        return SimpleNamespace(wait=lambda seconds: code)
 
-    def run(command, **options):
-        if "training" in command:
-            return failing
-        gpu.main([str(part) for part in command[2:]])
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(gpu, "subprocess", SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired))
-    monkeypatch.setattr(gpu.native, "build", lambda: None)
+    monkeypatch.setattr(gpu, "subprocess", SimpleNamespace(Popen=start, TimeoutExpired=subprocess.TimeoutExpired))
     parts = ["training", "encoding", "precision", "paper"]
     assert gpu.main(["--parts", *parts, "--json", str(tmp_path / "all.json")]) == 1
     found = json.loads((tmp_path / "all.json").read_text())

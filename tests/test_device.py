@@ -106,17 +106,6 @@ def test_a_cpu_needs_no_lease_and_knows_its_memory():
     assert 0 < devices.free_memory(cpu) <= psutil.virtual_memory().total
 
 
-@pytest.fixture
-def arithmetic():
-    """Set the arithmetic of the process, and set it back."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    yield devices.set_arithmetic
-    for backend, value in zip(backends, before, strict=True):
-        backend.allow_tf32 = value
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_precision_is_what_the_config_says_in_products_and_convolutions(arithmetic, precision):
     for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):

@@ -8,7 +8,7 @@ import torch
 
 from vae.grid import Spec
 from vae.models.networks import Networks
-from vae.training import devices, loop, schedule
+from vae.training import loop, schedule
 from vae.training.recipe import OPTIMIZERS
 from vae.training.state import Progress
 
@@ -60,10 +60,10 @@ def test_a_training_that_is_resumed_ends_at_the_same_bits(label, optimizer, imag
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("pair", ["DNN2_CNN1", "CNN2_DNN1"])
-def test_a_stack_that_is_resumed_on_a_gpu_ends_at_the_same_bits(pair, images, recipe, tmp_path):
+def test_a_stack_that_is_resumed_on_a_gpu_ends_at_the_same_bits(pair, images, recipe, tmp_path, arithmetic):
     members = [(Spec.parse(f"L{size}_{pair}"), 0) for size in (3, 5)]
     recipes, gpu = {"": of(recipe, batch_size=50)}, torch.device("cuda")
-    devices.set_arithmetic("fp32")
+    arithmetic("fp32")
     whole, again = (schedule.train_together(members, images[:250], recipes, gpu) for _ in range(2))
     assert all(same(first, second) for first, second in zip(whole, again, strict=True))
     files = [tmp_path / str(size) for size in (3, 5)]

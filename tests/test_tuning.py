@@ -112,6 +112,17 @@ def test_a_learning_rate_is_chosen_by_training(tmp_path):
     assert [path.name for path in (tmp_path / "tuning").iterdir()] == ["DNN1_DNN1.json"]
 
 
+@pytest.mark.parametrize(
+    ("key", "values"), [("training.epochs", [1, 2]), ("training.batch_size", [50, 20]), ("training.images", [100, 400])]
+)
+def test_any_key_of_training_is_tuned_and_every_loss_is_of_its_value_and_latent_size(tmp_path, key, values):
+    both = run(tmp_path, [0.1], grid={"latent_sizes": [2, 5], "tune": {key: values}})["losses"]
+    for value, losses in zip(values, both, strict=True):
+        alone = run(tmp_path / str(value), [0.1], grid={"latent_sizes": [2, 5], "tune": {key: [value]}})
+        assert alone["losses"] == [losses]
+    assert both[0] != both[1]
+
+
 def test_a_trial_that_diverged_has_no_loss(tmp_path):
     """Though its weights are those of the last epoch in which they were finite."""
     tuned = run(tmp_path, [1e30, 1e-3])
@@ -138,7 +149,7 @@ def test_trials_are_trained_with_a_seed_that_is_no_models_and_scored_on_validati
     # A number of nineteen digits, which no one gives a model by chance.
     assert 10**6 < seed < SEEDS
     assert members == [
-        (f"L{size}_DNN1_DNN1_value{index}", seed, rate) for index, rate in enumerate((0.01, 0.001)) for size in (2, 5)
+        (f"L{size}_DNN1_DNN1_value{index}", seed, rate) for size in (2, 5) for index, rate in enumerate((0.01, 0.001))
     ]
     validation = torch.from_numpy(dataset.load(tmp_path / "dataset.npz").validation_images)
     assert len(validation) == 166

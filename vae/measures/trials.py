@@ -21,8 +21,8 @@ def train(
     recipes: dict[str, Recipe],
     device: torch.device,
     folder: Path,
-) -> Iterator[Trained]:
-    """Train models by the recipe of their variant, and yield them in order, those of like recipes after each other.
+) -> Iterator[tuple[Member, Trained]]:
+    """Train models by the recipe of their variant, and yield each with what it is; those of like recipes come together.
 
     `facts` is what the dataset's .json says of it. Trainings are kept in `folder`, from which one that was interrupted
     resumes.
@@ -34,7 +34,7 @@ def train(
             (spec, seed): checkpoint.progress(grid.folder(folder, spec, seed), recipes[spec.variant], facts, device)
             for spec, seed in alike
         }
-        yield from schedule.train_all(alike, images, recipes, device, progress=progress)
+        yield from zip(alike, schedule.train_all(alike, images, recipes, device, progress=progress), strict=True)
 
 
 def validation_losses(
@@ -45,16 +45,16 @@ def validation_losses(
     device: torch.device,
     folder: Path,
 ) -> list[float | None]:
-    """What each model that `train` yields loses on the validation images, in nats per image, None where it diverged.
+    """What each model loses on the validation images, in nats per image, when it is trained; None where it diverged.
 
     It is what was minimised: reconstruction + effective beta · KLD.
     """
     validation = torch.from_numpy(dataset.validation_images)
-    values = []
-    for (spec, seed), trained in zip(members, train(members, dataset, facts, recipes, device, folder), strict=True):
+    values: dict[Member, float | None] = {}
+    for (spec, seed), trained in train(members, dataset, facts, recipes, device, folder):
         objective, draws = recipes[spec.variant].objective, seeds.of_model("validation_losses", seed)
         measured = losses.evaluate(trained.model, validation, objective, draws)
         value = losses.minimised(measured, objective, validation[0].numel(), spec.latent_size)
         # A model that diverged has the weights of its last finite epoch, and would have a loss.
-        values.append(value if trained.status == "ok" else None)
-    return values
+        values[spec, seed] = value if trained.status == "ok" else None
+    return [values[member] for member in members]

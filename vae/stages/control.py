@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
             losses.evaluate(trained.model, test, recipe.objective, 0, deterministic=True)["reconstruction"]
             if trained.status == "ok"
             else None
-            for trained in trials.train(members, dataset, facts, {"": recipe}, device, kept)
+            for _, trained in trials.train(members, dataset, facts, {"": recipe}, device, kept)
         ]
     numbers = {"seed": seed, "reconstruction": dict(zip(map(str, sizes), values, strict=True))}
     log.info("%s_%s: %s", args.encoder, args.decoder, numbers)

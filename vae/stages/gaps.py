@@ -58,7 +58,7 @@ def _measured(
     """
     spec, seed = parse_folder(folder)
     if spec.variant:
-        return gaps.NONE | {"reason": "a sweep adds this model; gaps are of those that the config says by itself"}, {}
+        return gaps.NONE | {"reason": "a sweep adds this model; gaps are measured of models without a variant"}, {}
     objective = Objective(**provenance.read(folder / "provenance.json")["config"]["objective"])
     beta = float(objective.effective_beta(sets["test"][0].numel(), spec.latent_size))
     if provenance.read(folder / "metrics.json")["status"] != "ok":

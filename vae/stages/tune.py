@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> None:
     # A variant for each value, as if it were swept: a GPU trains those of a learning rate as one stack.
     recipes = {f"value{i}": Recipe.of(grid.varied(config, {key: x}), dataset.binarised) for i, x in enumerate(values)}
     sizes, kept = config["grid"]["latent_sizes"], args.output.with_suffix("")
-    members = [(Spec(size, *pair, name), of_study("tuning")) for name in recipes for size in sizes]
+    members = [(Spec(size, *pair, name), of_study("tuning")) for size in sizes for name in recipes]
     with devices.leased(devices.pick(config["device"]), args.jobs_per_gpu) as device:
         each = trials.validation_losses(members, dataset, facts, recipes, device, kept)
-    losses = [each[start : start + len(sizes)] for start in range(0, len(each), len(sizes))]
+    losses = [each[index :: len(values)] for index in range(len(values))]
     numbers = {"key": key, "values": values, "losses": losses} | tuning.choose(values, losses)
     log.info("%s %s: %s", *pair, numbers)
     provenance.write(args.output, numbers, args.origin)

@@ -14,9 +14,12 @@ from vae.training.products import by_products
 from vae.training.recipe import Recipe
 
 
-def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int) -> int:
-    """About how many bytes the training of one model takes beside `count` images: weights, activations, draws."""
-    batch, kept, largest = 8, {}, Largest()
+def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int, stacked: bool = False) -> int:
+    """About how many bytes the training of one model takes beside `count` images: weights, activations, draws.
+
+    Where it is `stacked`, also what its convolutions are laid out in as products.
+    """
+    batch, kept, largest = recipe.training.batch_size, {}, Largest()
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -26,18 +29,18 @@ def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int)
     # Nothing is computed, and no memory taken: a config may ask for more than there is.
     with torch.device("meta"):
         model = VAE(spec, image_shape, recipe.networks)
-        by_products(model)
+        if stacked:
+            by_products(model)
         inputs, noise = torch.zeros(batch, *to_planes(image_shape)), torch.zeros(batch, spec.latent_size)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), largest:
-            terms(recipe.objective, model(inputs, recipe.training.codes(noise)), inputs, 1.0)
+            terms(recipe.objective, model(inputs, recipe.training.codes(noise)), inputs, 1.0)[0].backward()
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights) / batch
+    activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
     # Weights, their gradients, two moments, a snapshot, those before a step of a stack, and a working copy; activations
-    # and their gradients; what is laid out for the largest product, and a copy.
+    # and their gradients; the largest of what is made and left again, and a copy.
     copies = 7 * 4 * sum(parameter.numel() for parameter in model.parameters())
     draws = count * (4 * spec.latent_size + 8 + recipe.binarise * prod(image_shape))
-    passing = 2 * (activations + largest.nbytes / batch) * recipe.training.batch_size
-    return int(copies + passing + draws)
+    return copies + 2 * (activations + stacked * largest.nbytes) + draws
 
 
 class Largest(TorchDispatchMode):

@@ -1,4 +1,4 @@
-"""The convolutions of a stack as batched products, one kernel for all its models.
+"""The strided convolutions of a stack as batched products, one kernel for all its models.
 
 `torch.vmap` makes a grouped convolution of those of all models, which cuDNN computes group after group, each far too
 small for a GPU. Here the pixels that a kernel meets are laid out beside each other, and a convolution is a product with
@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from vae.models.convolution import UpConv2d, by_parity
 
+# A sum over all places of all images has few results, each computed by one part of a GPU: it is taken in so many parts.
 PARTS = 16
 
 
 def by_products(model: nn.Module) -> None:
     """Have the strided 5×5 convolutions of a model, and the transposed ones, compute as products."""
     for layer in model.modules():
-        if isinstance(layer, UpConv2d):
+        if type(layer) is UpConv2d:
             layer.forward = MethodType(_up, layer)  # type: ignore[method-assign]
-        elif isinstance(layer, nn.Conv2d) and _geometry(layer) == ((5, 5), (2, 2), (2, 2), (1, 1), 1, "zeros"):
+        elif type(layer) is nn.Conv2d and _geometry(layer) == ((5, 5), (2, 2), (2, 2), (1, 1), 1, "zeros"):
             layer.forward = MethodType(_down, layer)  # type: ignore[method-assign]
 
 
@@ -78,7 +79,6 @@ def _widened(maps: Tensor, weight: Tensor, height: int, width: int) -> Tensor:
 def _of_weight(few: Tensor, met: Tensor) -> Tensor:
     """The gradient of the weight that joins maps to what it meets of the others: `[few, many, 5, 5]`."""
     rows, met = few.flatten(0, 2), met.flatten(0, 2)
-    # A sum over all places of all images has few results, each computed by one part of a GPU: it is taken in parts.
     parts = gcd(len(rows), PARTS)
     product = (rows.unflatten(0, (parts, -1)).mT @ met.unflatten(0, (parts, -1))).sum(0)
     return product.unflatten(1, (5, 5, -1)).permute(0, 3, 1, 2)

@@ -82,7 +82,7 @@ def _train_pair(
     recipe = recipes[members[0][0].variant]
     free = free_memory(device) if max_memory is None else max_memory
     widest = max((spec for spec, _ in members), key=lambda spec: spec.latent_size)
-    need = needed(widest, tuple(images.shape[1:]), recipe, len(images))
+    need = needed(widest, tuple(images.shape[1:]), recipe, len(images), device.type == "cuda")
     if need > free:
         raise UserError(
             f"{widest}: training takes about {need >> 20} MiB and {free >> 20} MiB are free;"

@@ -75,7 +75,8 @@ class Budget:
         }
         if stage in trainings:
             return self._minutes("train", costs[0], trainings[stage], device)
-        return sum(self._minutes(stage, cost, models, device) for cost in costs)
+        # Models that a sweep adds have no gaps.
+        return sum(self._minutes(stage, cost, models, device) for cost in (costs[:1] if stage == "gaps" else costs))
 
     def _minutes(self, stage: str, cost: Cost, models: int, device: str) -> int:
         evaluation = self.config["evaluation"]
