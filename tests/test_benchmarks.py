@@ -21,7 +21,7 @@ def programs(monkeypatch):
     """The programs as modules, importable also by the processes that they start."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield importlib.import_module
-    for name in ("training", "study", "likelihood", "encoding", "recipe", "gpu"):
+    for name in ("training", "study", "likelihood", "encoding", "recipe", "gpu", "budget"):
         sys.modules.pop(name, None)
 
 
@@ -92,7 +92,7 @@ def test_a_part_of_the_recipe_is_worth_what_its_sentinels_lose_without_it(
     assert "| nothing | " + " | ".join(["+0.0"] * len(labels)) in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["encoding", "gpu", "likelihood", "quantisation", "recipe", "study"])
+@pytest.mark.parametrize("name", ["budget", "encoding", "gpu", "likelihood", "quantisation", "recipe", "study"])
 def test_every_program_starts_from_any_folder(name, tmp_path):
     """As its page gives it: by the package that is installed, without a path to it."""
     command = [sys.executable, ROOT / f"benchmarks/{name}.py", "--help"]
@@ -194,3 +194,33 @@ def test_the_parts_of_the_acceptance_on_a_gpu_run_and_one_that_fails_stops_no_ot
     said = capsys.readouterr().out
     assert "| DNN1_CNN1 |" in said
     assert "training: failed, with exit status 1" in said
+
+
+def test_a_budget_is_judged_by_what_a_longer_one_gains(programs, colour, tmp_path, capsys):
+    shutil.copytree(colour / "results", tmp_path / "results")
+    shutil.copy(colour / "merged.yaml", tmp_path / "results/config.yaml")
+    (tmp_path / "results/data").mkdir()
+    for suffix in (".npz", ".json"):
+        shutil.copy(colour / f"dataset{suffix}", tmp_path / f"results/data/dataset{suffix}")
+    given = ["--epochs", "1", "2", "--plateau", "8", "--images", "40", "--models", "L3_DNN1_DNN1", "L3_CNN5_DNN1"]
+    output = tmp_path / "budget.json"
+    programs("budget").main(
+        [
+            str(tmp_path / "results"),
+            *given,
+            "--processes",
+            "1",
+            "--set",
+            "training.learning_rate=0.01",
+            "--json",
+            str(output),
+        ]
+    )
+    rows = json.loads(output.read_text())
+    assert [row["epochs"] for row in rows] == [1, 2, 8]
+    first, *_, last = (row["losses"] for row in rows)
+    assert all(first[label] > last[label] for label in first)
+    assert rows[-1]["tau"] == 1
+    printed = capsys.readouterr().out
+    assert f"| 1 | 40 | {rows[0]['seconds']:.0f} | {rows[0]['tau']:.2f} |" in printed
+    assert f"+{first['L3_DNN1_DNN1'] - last['L3_DNN1_DNN1']:.1f}" in printed
