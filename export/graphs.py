@@ -24,11 +24,11 @@ from vae import provenance
 from vae.errors import UserError
 from vae.files import read_json, sha256, write_bytes
 from vae.grid import parse_folder
+from vae.models.convolution import exact_convolutions
 from vae.models.vae import VAE, as_inputs, as_planes
 from vae.provenance import Origin
 from vae.seeds import of_study
 from vae.training import checkpoint
-from vae.training.devices import exact_convolutions
 
 log = logging.getLogger(__name__)
 

@@ -181,7 +181,7 @@ class Aot(_Torch):
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        from vae.training.devices import exact_convolutions
+        from vae.models.convolution import exact_convolutions
 
         with super().session(), exact_convolutions() if self.device.type == "cuda" else nullcontext():
             yield

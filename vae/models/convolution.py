@@ -7,6 +7,8 @@ position meets only kernel positions of its own parity. The gradients are those 
 which torch computes fast. Measured in benchmarks/README.md.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -77,3 +79,14 @@ def arrange(side: nn.Module) -> None:
     layers = (layer for layer in side.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d))
     if any(min(layer.in_channels, layer.out_channels) >= REGISTER for layer in layers):
         side.to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Convolutions of float32 proper on a GPU, where torch's own default is tf32; a trace keeps which it was."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -55,17 +55,6 @@ def peak_memory(device: torch.device) -> dict[str, int]:
     return host | ({"gpu": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {})
 
 
-@contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """Convolutions of float32 proper on a GPU, where torch's own default is tf32; a trace keeps which it was."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
 def set_arithmetic(precision: str) -> None:
     """Have this process compute deterministically, and products in the `precision` of the config.
 
