@@ -37,7 +37,7 @@ MODELS = ["L50_DNN1_DNN1", "L50_DNN4_DNN4", "L50_CNN2_CNN2", "L50_CNN2_DNN4", "L
 
 
 def trained(results: Path, changes: dict, trial: tuple[int, str]) -> tuple[float, float]:
-    """−ELBO on test images, nats per image, of a model after so many epochs; and the seconds of one core."""
+    """−ELBO on test images, nats per image, infinite where it diverged; and the seconds of one core."""
     epochs, label = trial
     torch.set_num_threads(1)
     config, dataset = read_config(str(results / "config.yaml")), load(results / "data/dataset.npz")
@@ -47,10 +47,9 @@ def trained(results: Path, changes: dict, trial: tuple[int, str]) -> tuple[float
     with TemporaryDirectory() as folder:
         ((_, model),) = trials.train([member], dataset, facts, {"": recipe}, torch.device("cpu"), Path(folder))
     seconds = process_time() - begun
-    if model.status != "ok":
-        return float("inf"), seconds
     test, draws = torch.from_numpy(dataset.test_images), seeds.of_model("losses", member[1])
-    return -losses.evaluate(model.model, test, recipe.objective, draws)["elbo"], seconds
+    elbo = losses.evaluate(model.model, test, recipe.objective, draws)["elbo"]
+    return float("inf") if model.status != "ok" or elbo is None else -elbo, seconds
 
 
 def change(text: str) -> tuple[str, object]:

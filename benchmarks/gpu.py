@@ -53,7 +53,6 @@ ROOT = Path(__file__).parent.parent
 # What a part has found, again with all of it whenever there is more: numbers, and a table of them.
 Found = Iterator[tuple[dict, str]]
 TESTED = [f"tests/test_{name}.py" for name in ("stack", "state", "device", "native")]
-TESTED = [f"tests/test_{name}.py" for name in ("stack", "state", "device", "native")]
 PAPER = "workflow/studies/paper.yaml"
 PRECISIONS = ("fp32", "tf32", "bf16")
 TOGETHER, TRAINED, ENCODED = 20, 25_600, 400_000
@@ -178,7 +177,7 @@ def members(pair: str, sizes: list[int], seeds: list[int]) -> list[tuple[Spec, i
 
 
 def study() -> dict:
-    """The config of the paper's study: what its file says, over the defaults."""
+    """The config of the paper's study: what its file says, over the defaults, without the schema and its library."""
     config, overlay = (yaml.safe_load((ROOT / path).read_text()) for path in ("config.yaml", PAPER))
     return {key: value | overlay.get(key, {}) if isinstance(value, dict) else value for key, value in config.items()}
 

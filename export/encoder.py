@@ -172,7 +172,9 @@ class Encoder:
                 continue
             seconds[name] = np.inf
         if not seconds:
-            raise UserError(f"device {self.device}: no runtime here computes on it")
+            raise UserError(
+                f"device {self.device}: no runtime here computes on it; install onnxruntime-gpu or a torch that sees it"
+            )
         for _ in range(4):  # in turns, and more than once: first calls set libraries up, and machines do other work
             for name in seconds:
                 begun = perf_counter()

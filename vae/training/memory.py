@@ -1,5 +1,6 @@
 """How much memory the training of a model takes."""
 
+from contextlib import nullcontext
 from math import prod
 from typing import Any
 
@@ -32,15 +33,20 @@ def needed(spec: Spec, image_shape: tuple[int, ...], recipe: Recipe, count: int,
         if stacked:
             by_products(model)
         inputs, noise = torch.zeros(batch, *to_planes(image_shape)), torch.zeros(batch, spec.latent_size)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), largest:
-            terms(recipe.objective, model(inputs, recipe.training.codes(noise)), inputs, 1.0)[0].backward()
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            largest if stacked else nullcontext(),
+        ):
+            loss, *_ = terms(recipe.objective, model(inputs, recipe.training.codes(noise)), inputs, 1.0)
+            if stacked:
+                loss.backward()
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     activations = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
     # Weights, their gradients, two moments, a snapshot, those before a step of a stack, and a working copy; activations
     # and their gradients; the largest of what is made and left again, and a copy.
     copies = 7 * 4 * sum(parameter.numel() for parameter in model.parameters())
     draws = count * (4 * spec.latent_size + 8 + recipe.binarise * prod(image_shape))
-    return copies + 2 * (activations + stacked * largest.nbytes) + draws
+    return copies + 2 * (activations + largest.nbytes) + draws
 
 
 class Largest(TorchDispatchMode):

@@ -1,8 +1,8 @@
 """The strided convolutions of a stack as batched products, one kernel for all its models.
 
 `torch.vmap` makes a grouped convolution of those of all models, which cuDNN computes group after group, each far too
-small for a GPU. Here the pixels that a kernel meets are laid out beside each other, and a convolution is a product with
-its weights, which a GPU computes for all models at once. A transposed convolution, and the gradient of one, is the
+small for a GPU. Here the patches of the maps are laid out as rows (im2col), and a convolution is a product with its
+weights, which a GPU computes for all models at once. A transposed convolution, and the gradient of one, is the
 sub-pixel convolution of `vae.models.convolution`. Maps are channels-last, `[B, H, W, C]`. Measured in
 benchmarks/README.md.
 """
@@ -56,31 +56,31 @@ def _cast(maps: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return maps.to(precision), weight.to(precision)
 
 
-def _patches(maps: Tensor, size: int, stride: int) -> Tensor:
-    """What a kernel of this size, padded by half of it, meets at each of its places: `[B, h, w, size² · C]`."""
+def _im2col(maps: Tensor, size: int, stride: int) -> Tensor:
+    """The patches that a kernel of this size, padded by half of it, is multiplied with: `[B, h, w, size² · C]`."""
     half = size // 2
     padded = F.pad(maps, (0, 0, half, half, half, half))
     return padded.unfold(1, size, stride).unfold(2, size, stride).permute(0, 1, 2, 4, 5, 3).flatten(3)
 
 
-def _narrowed(met: Tensor, weight: Tensor) -> Tensor:
-    """The convolution by `weight` `[few, many, 5, 5]` of what it meets: `[B, ⌈H/2⌉, ⌈W/2⌉, few]`."""
-    return met @ weight.permute(2, 3, 1, 0).flatten(0, 2)
+def _narrowed(patches: Tensor, weight: Tensor) -> Tensor:
+    """The convolution of these patches by `weight` `[few, many, 5, 5]`: `[B, ⌈H/2⌉, ⌈W/2⌉, few]`."""
+    return patches @ weight.permute(2, 3, 1, 0).flatten(0, 2)
 
 
 def _widened(maps: Tensor, weight: Tensor, height: int, width: int) -> Tensor:
     """The transposed convolution of `[B, h, w, few]` by the same weight: `[B, height, width, many]`."""
     kernel = by_parity(weight).permute(2, 4, 0, 3, 5, 1).flatten(0, 2).flatten(1)
-    parities = _patches(maps, 3, 1) @ kernel
+    parities = _im2col(maps, 3, 1) @ kernel
     whole = parities.unflatten(3, (2, 2, -1)).permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
     return whole[:, :height, :width]
 
 
-def _of_weight(few: Tensor, met: Tensor) -> Tensor:
-    """The gradient of the weight that joins maps to what it meets of the others: `[few, many, 5, 5]`."""
-    rows, met = few.flatten(0, 2), met.flatten(0, 2)
+def _of_weight(few: Tensor, patches: Tensor) -> Tensor:
+    """The gradient of the weight that joins maps `[B, h, w, few]` to patches of the others: `[few, many, 5, 5]`."""
+    rows, columns = few.flatten(0, 2), patches.flatten(0, 2)
     parts = gcd(len(rows), PARTS)
-    product = (rows.unflatten(0, (parts, -1)).mT @ met.unflatten(0, (parts, -1))).sum(0)
+    product = (rows.unflatten(0, (parts, -1)).mT @ columns.unflatten(0, (parts, -1))).sum(0)
     return product.unflatten(1, (5, 5, -1)).permute(0, 3, 1, 2)
 
 
@@ -89,7 +89,7 @@ class _Down(torch.autograd.Function):
 
     @staticmethod
     def forward(maps: Tensor, weight: Tensor) -> Tensor:
-        return _narrowed(_patches(maps, 5, 2), weight)
+        return _narrowed(_im2col(maps, 5, 2), weight)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -100,7 +100,7 @@ class _Down(torch.autograd.Function):
         (gradient,) = gradients
         maps, weight = ctx.saved_tensors
         wanted = _widened(gradient, weight, *maps.shape[1:3]) if ctx.needs_input_grad[0] else None
-        return wanted, _of_weight(gradient, _patches(maps, 5, 2))
+        return wanted, _of_weight(gradient, _im2col(maps, 5, 2))
 
 
 class _Up(torch.autograd.Function):
@@ -118,5 +118,5 @@ class _Up(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (gradient,) = gradients
         maps, weight = ctx.saved_tensors
-        met = _patches(gradient, 5, 2)
-        return _narrowed(met, weight), _of_weight(maps, met), None, None
+        patches = _im2col(gradient, 5, 2)
+        return _narrowed(patches, weight), _of_weight(maps, patches), None, None
