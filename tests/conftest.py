@@ -32,6 +32,8 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHON
 SAMPLE = ROOT / "vae/data/mnist_sample"
 
 torch.set_num_threads(1)
+# The optimisers whose steps are taken.
+TORCHS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 # A network of every family, of depth 2 where it has any.
 NETWORKS = [str(grid.Network(name, min(2, family.deepest((1, 28, 28))))) for name, family in FAMILIES.items()]
 # No test depends on a clock.

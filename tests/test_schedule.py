@@ -5,6 +5,7 @@ from math import prod, sqrt
 
 import pytest
 import torch
+from conftest import TORCHS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,8 @@ from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build
 from vae.training import loop, schedule
 from vae.training.objective import Objective
-from vae.training.recipe import OPTIMIZERS, Recipe, Training
+from vae.training.optimizer import KERNELS, Optimizer
+from vae.training.recipe import Recipe, Training
 from vae.training.state import Progress
 
 CPU = torch.device("cpu")
@@ -112,20 +114,18 @@ def test_the_shares_of_steps_rise_by_the_same_amount_over_all_epochs(epochs, bat
 class Recorded:
     """What each step of an optimiser is given: learning rates, and the norms of the gradients of every model."""
 
-    def __init__(self, monkeypatch, name, stacked=False):
+    def __init__(self, monkeypatch, stacked=False):
         self.rates, self.norms = [], []
-        record = self
+        record, step = self, Optimizer.step
 
-        class Recording(OPTIMIZERS[name]):
-            def step(self, closure=None):
-                (group,) = self.param_groups
-                gradients = [p.grad.flatten(1 if stacked else 0) for p in group["params"] if p.grad is not None]
-                parts = [gradient.norm(dim=-1) for gradient in gradients]
-                record.rates.append(group["lr"])
-                record.norms.append(torch.stack(parts).norm(dim=0))
-                return super().step(closure)
+        def recording(self, rate):
+            gradients = [parameter.grad.flatten(1 if stacked else 0) for parameter in self.state]
+            parts = [gradient.norm(dim=-1) for gradient in gradients]
+            record.rates.append(rate)
+            record.norms.append(torch.stack(parts).norm(dim=0))
+            step(self, rate)
 
-        monkeypatch.setitem(OPTIMIZERS, name, Recording)
+        monkeypatch.setattr(Optimizer, "step", recording)
 
     @property
     def largest(self):
@@ -135,7 +135,7 @@ class Recorded:
 
 def test_every_step_has_the_learning_rate_of_its_share(images, recipe, monkeypatch):
     recipe = of(recipe, training={"epochs": 3, "batch_size": 60, "schedule": "cosine", "warmup": 0.3})
-    record = Recorded(monkeypatch, "adam")
+    record = Recorded(monkeypatch)
     loop.train(Spec.parse("L2_DNN1_DNN1"), 0, images[:250], recipe, CPU)
     wanted = [recipe.training.rate((step + 0.5) / 15) for step in range(15)]
     assert record.rates == pytest.approx(wanted)
@@ -148,13 +148,13 @@ def test_gradients_are_no_longer_than_the_clip_allows(reduction, images, recipe,
     recipe = of(recipe, objective={"reduction": reduction}, training={"batch_size": 50})
     spec, clipped = Spec.parse("L3_DNN2_CNN1"), of(recipe, training={"gradient_clip": CLIP})
     largest = CLIP * clipped.objective.scale(PIXELS)
-    free = Recorded(monkeypatch, "adam")
+    free = Recorded(monkeypatch)
     loop.train(spec, 0, images[:300], recipe, CPU)
     assert free.largest > 2 * largest
-    alone = Recorded(monkeypatch, "adam")
+    alone = Recorded(monkeypatch)
     loop.train(spec, 0, images[:300], clipped, CPU)
     assert 0.99 * largest < alone.largest < largest * (1 + 1e-5)
-    together = Recorded(monkeypatch, "adam", stacked=True)
+    together = Recorded(monkeypatch, stacked=True)
     members = [(spec, 0), (Spec.parse("L7_DNN2_CNN1"), 1)]
     schedule.train_together(members, images[:300], {"": clipped}, CPU)
     assert together.largest.shape == (2,)
@@ -244,7 +244,7 @@ def test_a_clip_means_the_same_under_both_reductions(images, recipe, double):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KERNELS)
 def test_with_everything_on_a_model_in_company_is_the_model_alone_after_a_hundred_steps(
     optimizer, images, recipe, double
 ):
@@ -279,7 +279,7 @@ def test_every_feature_changes_the_model(part, images, recipe):
         assert not same(plain.model, changed.model), key
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KERNELS)
 def test_with_every_feature_off_a_training_is_a_plain_one(optimizer, images, config, recipe):
     """As the defaults of the dataclasses have it, and a loop that knows none of the features."""
     off = Recipe.of(config | {part: config[part] | OFF[part] for part in OFF})
@@ -288,7 +288,7 @@ def test_with_every_feature_off_a_training_is_a_plain_one(optimizer, images, con
     images = images[:250]
     trained, run = loop.train(spec, 3, images, off, CPU), loop.Run(spec, 3, CPU)
     model = build(spec, (28, 28), off.networks, run.weights_seed)
-    steps = OPTIMIZERS[optimizer](model.parameters(), lr=off.training.learning_rate, fused=True)
+    steps = TORCHS[optimizer](model.parameters(), lr=off.training.learning_rate, fused=True)
     for _ in range(2):
         for chosen, noise in run.batches(len(images), off.training.batch_size):
             inputs = as_inputs(images[chosen])
@@ -314,7 +314,7 @@ class Fragile(Progress):
             raise Killed
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KERNELS)
 def test_a_training_that_is_resumed_within_its_schedule_ends_at_the_same_bits(optimizer, images, recipe, tmp_path):
     recipe = of(of(recipe, **ALL_ON), training={"epochs": 5, "optimizer": optimizer, "warmup": 0.5})
     spec, path, images = Spec.parse("L3_DNN2_CNN1"), tmp_path / "unfinished.safetensors", images[:250]
@@ -326,7 +326,7 @@ def test_a_training_that_is_resumed_within_its_schedule_ends_at_the_same_bits(op
     assert [epoch["loss"] for epoch in whole.history] == [epoch["loss"] for epoch in resumed.history]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KERNELS)
 def test_a_stack_that_is_resumed_within_its_schedule_ends_at_the_same_bits(optimizer, images, recipe, tmp_path):
     usual = of(of(recipe, **ALL_ON), training={"epochs": 5, "optimizer": optimizer, "warmup": 0.5})
     recipes = {"": usual, "beta2": of(usual, objective={"beta": 2.0})}

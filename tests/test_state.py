@@ -9,7 +9,7 @@ import torch
 from vae.grid import Spec
 from vae.models.networks import Networks
 from vae.training import loop, schedule
-from vae.training.recipe import OPTIMIZERS
+from vae.training.optimizer import KERNELS
 from vae.training.state import Progress
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("label", ["L3_DNN2_CNN1", "L3_CNN2_CNN2"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KERNELS)
 def test_a_training_that_is_resumed_ends_at_the_same_bits(label, optimizer, images, recipe, tmp_path):
     """Also where weights, and with them the optimiser's moments, are in channels-last order."""
     recipe = replace(of(recipe, optimizer=optimizer), networks=Networks(32, 16), binarise=optimizer == "adamw")
@@ -101,7 +101,7 @@ def test_what_is_of_another_training_or_damaged_is_not_gone_on_with(damage, imag
     assert not path.exists()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KERNELS)
 def test_a_stack_that_is_resumed_ends_where_it_would_have(optimizer, images, recipe, tmp_path):
     recipe, members = of(recipe, optimizer=optimizer), [(Spec.parse(f"L{size}_CNN1_DNN1"), 0) for size in (2, 5)]
     whole = schedule.train_together(members, images[:250], {"": recipe}, CPU)

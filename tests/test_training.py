@@ -4,13 +4,14 @@ from math import isfinite
 import numpy as np
 import pytest
 import torch
-from conftest import NETWORKS
+from conftest import NETWORKS, TORCHS
 
 from vae.data import dataset
 from vae.errors import UserError
 from vae.grid import Spec
 from vae.measures import losses
-from vae.training import checkpoint, loop, recipe
+from vae.training import checkpoint, loop
+from vae.training.optimizer import KERNELS, Optimizer
 
 CPU = torch.device("cpu")
 
@@ -43,7 +44,35 @@ def test_an_autoencoder_has_no_noise_and_reconstructs_better(images, test_images
     assert not loop.Run(spec, 0, CPU, deterministic=True).draw(10)[1].any()
 
 
-@pytest.mark.parametrize("optimizer", recipe.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KERNELS)
+def test_steps_are_those_of_torch_to_the_last_bit(optimizer):
+    """Of parameters that are trained at different shares of the learning rate, in any order of memory."""
+    generator = torch.Generator().manual_seed(0)
+    shapes, groups = [(3, 4, 5, 5), (7,), (2, 3)], ([], [])
+    for shape in shapes:
+        start = torch.randn(shape, generator=generator)
+        start = start.to(memory_format=torch.channels_last) if len(shape) == 4 else start
+        for group in groups:
+            group.append(start.clone().requires_grad_())
+    ours, theirs = groups
+    fused = Optimizer(optimizer, {0.5: ours[:1], 1.0: ours[1:]})
+    named = [{"params": theirs[:1]}, {"params": theirs[1:]}]
+    reference = TORCHS[optimizer](named, fused=True)
+    for step in range(20):
+        rate = 0.01 * (step + 1)
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator).to(one)
+            other.grad = one.grad.clone()
+        fused.step(rate)
+        for group, share in zip(reference.param_groups, (0.5, 1.0), strict=True):
+            group["lr"] = share * rate
+        reference.step()
+        assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    fused.zero_grad()
+    assert all(one.grad is None for one in ours)
+
+
+@pytest.mark.parametrize("optimizer", KERNELS)
 def test_every_optimizer_takes_steps(optimizer, images, recipe):
     changed = of(recipe, optimizer=optimizer, learning_rate=0.01, epochs=2)
     changed = replace(changed, objective=replace(recipe.objective, reduction="mean"))

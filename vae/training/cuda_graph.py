@@ -13,8 +13,6 @@ class Replay:
         count, device = len(stack.specs), stack.images.device
         self.chosen = torch.zeros(count, size, dtype=torch.long, device=device)
         self.noise = torch.zeros(count, size, stack.widest.latent_size, device=device)
-        for group in stack.optimizer.param_groups:
-            group["capturable"] = True
         before = stack.snapshot()
         # Libraries set themselves up in their first calls, which must not be recorded.
         torch.cuda.synchronize(device)

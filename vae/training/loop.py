@@ -20,7 +20,8 @@ from vae.grid import Spec
 from vae.models.convolution import arrange
 from vae.models.vae import VAE, as_inputs, build
 from vae.training.objective import Objective, kld
-from vae.training.recipe import OPTIMIZERS, Recipe
+from vae.training.optimizer import Optimizer
+from vae.training.recipe import Recipe
 from vae.training.state import Progress, Saved, moments, restore
 
 log = logging.getLogger(__name__)
@@ -73,17 +74,15 @@ def train(
     if device.type == "cpu":
         arrange(model.encoder)
         arrange(model.decoder)
-    # `fused` is the same arithmetic in one kernel, on a CPU as on a GPU.
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     by_share: dict[float, list[Tensor]] = {}
     shares_of_rate = training.layer_rates(model)
     for name, parameter in parameters.items():
         by_share.setdefault(shares_of_rate[name], []).append(parameter)
-    groups = [{"params": alike, "share": share} for share, alike in by_share.items()]
-    optimizer = OPTIMIZERS[training.optimizer](groups, lr=training.learning_rate, fused=True)
+    optimizer = Optimizer(training.optimizer, by_share)
     if saved := progress and progress.load():
         model.load_state_dict(saved.weights)
-        restore(optimizer, parameters, saved.moments)
+        restore(optimizer.state, parameters, saved.moments)
         run.resume(saved)
     images = images.to(device)
     finite = _snapshot(model)
@@ -103,9 +102,7 @@ def train(
             loss.backward()
             if largest:
                 nn.utils.clip_grad_norm_(model.parameters(), largest)
-            for group in optimizer.param_groups:
-                group["lr"] = group["share"] * training.rate(done)
-            optimizer.step()
+            optimizer.step(training.rate(done))
             optimizer.zero_grad()
             totals += losses.detach() * len(chosen)
         sound = all(parameter.isfinite().all() for parameter in model.parameters())
@@ -113,7 +110,7 @@ def train(
         if run.status == "ok":
             finite = _snapshot(model)
         if progress:
-            progress.save(run.saved(finite, moments(optimizer, parameters)))
+            progress.save(run.saved(finite, moments(optimizer.state, parameters)))
     model.load_state_dict(finite)
     return run.finish(model, len(images))
 

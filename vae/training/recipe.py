@@ -11,8 +11,6 @@ from vae.models.initialisation import inputs, layers
 from vae.models.networks import Networks
 from vae.training.objective import Objective
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-
 
 @dataclass(frozen=True)
 class Training:

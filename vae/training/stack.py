@@ -21,8 +21,9 @@ from torch.func import functional_call
 from vae.grid import Spec
 from vae.models.vae import VAE, as_inputs, build
 from vae.training.loop import Run, autocast, terms
+from vae.training.optimizer import Optimizer
 from vae.training.products import by_products
-from vae.training.recipe import OPTIMIZERS, Recipe
+from vae.training.recipe import Recipe
 from vae.training.state import Saved, moments, restore
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Stack:
         self.largest = recipe.largest_gradient(pixels)
         # A step at the rate 1, of which each model goes as far as its own rate says: the steps of all optimisers are
         # proportional to the rate.
-        self.optimizer = OPTIMIZERS[recipe.training.optimizer](self.weights.values(), lr=1.0, fused=True)
+        self.optimizer = Optimizer(recipe.training.optimizer, {1.0: self.weights.values()})
         self.totals = torch.zeros(len(runs), 3, device=device)
 
     def outputs(self, inputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +91,7 @@ class Stack:
         if self.largest:
             self._clip(self.largest)
         before = self.snapshot()
-        self.optimizer.step()
+        self.optimizer.step(1.0)
         with torch.no_grad():
             for name, weights in self.weights.items():
                 rates = self.rates * self.layer_rates[name]
@@ -126,7 +127,7 @@ class Stack:
         """The optimiser's state of one model, out of its padding; all models share the count of steps."""
         shapes = {name: value.shape for name, value in model.state_dict().items()}
         state = {}
-        for path, value in moments(self.optimizer, self.weights).items():
+        for path, value in moments(self.optimizer.state, self.weights).items():
             _, name = path.split("/", 1)
             state[path] = _fit(name, value[index], shapes[name]) if value.ndim else value
         return state
@@ -140,7 +141,7 @@ class Stack:
         for path, value in saved[0].moments.items():
             _, name = path.split("/", 1)
             fitted = [_fit(name, state.moments[path], shapes[name]) for state in saved] if value.ndim else None
-            restore(self.optimizer, self.weights, {path: torch.stack(fitted) if fitted else value})
+            restore(self.optimizer.state, self.weights, {path: torch.stack(fitted) if fitted else value})
 
 
 def _per_model(values: Tensor, stacked: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from vae.files import write_bytes
@@ -97,24 +96,16 @@ def _sha256(tensors: dict[str, Tensor], facts: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def moments(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The optimiser's state of named parameters, by `<key>/<name>`."""
-    return {
-        f"{key}/{name}": value
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state[parameter].items()
-        if torch.is_tensor(value)
-    }
+State = Mapping[Tensor, dict[str, Tensor]]
 
 
-def restore(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], moments: dict[str, Tensor]) -> None:
-    """Put back what `moments` took: in place where there is such a state, whose address a CUDA graph refers to."""
+def moments(state: State, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An optimiser's state of named parameters, by `<key>/<name>`."""
+    return {f"{key}/{name}": value for name, parameter in parameters.items() for key, value in state[parameter].items()}
+
+
+def restore(state: State, parameters: Mapping[str, Tensor], moments: dict[str, Tensor]) -> None:
+    """Put back what `moments` took, in place: a CUDA graph refers to the addresses."""
     for path, value in moments.items():
         key, name = path.split("/", 1)
-        parameter = parameters[name]
-        state = optimizer.state[parameter]
-        if key not in state:
-            # In the parameter's order of memory: fused optimisers read all of them by position.
-            like = parameter if value.shape == parameter.shape else value
-            state[key] = torch.empty_like(like, dtype=value.dtype, device=parameter.device, requires_grad=False)
-        state[key].copy_(value)
+        state[parameters[name]][key].copy_(value)
