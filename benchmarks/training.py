@@ -4,7 +4,8 @@
 
 Both train the same four models (512 hidden units, channels 16-32-64-128, latent size 98, batches of 128, Adam, the mean
 objective) on the same number of images, alternately, each in a process of its own, and the medians of their rates are
-compared; the package trains as a job of the workflow does. With `--together`, by default 20 on a GPU, it trains that
+compared; the package trains as a job of the workflow does. Where JAX is installed (`pip install -e .[benchmarks]`), its
+loop is measured too, on CPUs. With `--together`, by default 20 on a GPU, it trains that
 many seeds at once, and its rate is that of all of them. The limit is the rate of a large matrix product at the same
 precision, measured in the same run, over the FLOPs of a training step: three times those of a forward pass (the pass,
 and one product each for the gradients of inputs and of weights), which `vae.models.flops` counts.
@@ -19,6 +20,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from math import prod
 from multiprocessing import get_context
 from pathlib import Path
@@ -123,6 +125,13 @@ def ours(label: str, root: Path, on: str, threads: int, together: int, precision
     return schedule.train_together(members, images, {"": recipe}, torch.device(on))[0].images_per_second
 
 
+def of_jax(label: str, root: Path, on: str, threads: int) -> float:
+    """One epoch in JAX; images per second."""
+    from jax_peer import rate
+
+    return rate(label, readers.read(root / "MNIST/raw").train_images, BATCH, threads)
+
+
 def matrix_limit(on: str, precision: str) -> float:
     """FLOP/s of a large matrix product at this precision, the best of several."""
     devices.set_arithmetic(precision)
@@ -195,9 +204,15 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{devices.describe(torch.device(on))}, {args.threads} threads, torch {torch.__version__}")
     print(f"{args.precision} matrix product: {limit / 1e9:,.0f} GFLOP/s")
     print(f"{IMAGES[on]:,} images a run, {args.together} models at once, medians of {REPEATS} runs")
-    print(f"{'model':<10} {'stock':>9} {'ours':>9} {'ratio':>6} {'limit':>9} {'of limit':>9}   images/s")
+    print(f"{'model':<10} {'stock':>9} {'JAX':>9} {'ours':>9} {'ratio':>6} {'limit':>9} {'of limit':>9}   images/s")
+    with_jax = on == "cpu" and bool(find_spec("jax") and find_spec("optax"))
     rows = []
-    with tempfile.TemporaryDirectory() as scratch, process({}) as theirs, process(ENVIRONMENT) as tuned:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        process({}) as theirs,
+        process({}) as peer,
+        process(ENVIRONMENT) as tuned,
+    ):
         root = Path(scratch)
         write_sample(root, IMAGES[on])
         for name in MODELS:
@@ -207,18 +222,22 @@ def main(arguments: list[str] | None = None) -> None:
                 "stock": partial(theirs.submit, stock, *common),
                 "ours": partial(tuned.submit, ours, *common, args.together, args.precision),
             }
+            if with_jax:
+                runs["jax"] = partial(peer.submit, of_jax, *common)
             rates = alternate({kind: lambda run=run: run().result() for kind, run in runs.items()})
             possible = limit / step_flops(label)
             row = {
                 "name": name,
                 "baseline": rates["stock"],
+                "jax": rates.get("jax"),
                 "samples_per_second": rates["ours"],
                 "ratio": rates["ours"] / rates["stock"],
                 "fraction_of_limit": rates["ours"] / possible,
             }
             rows.append(row)
+            jax = f"{row['jax']:,.0f}" if with_jax else "–"
             print(
-                f"{name:<10} {row['baseline']:9,.0f} {row['samples_per_second']:9,.0f} {row['ratio']:6.2f}"
+                f"{name:<10} {row['baseline']:9,.0f} {jax:>9} {row['samples_per_second']:9,.0f} {row['ratio']:6.2f}"
                 f" {possible:9,.0f} {row['fraction_of_limit']:9.0%}",
                 flush=True,
             )

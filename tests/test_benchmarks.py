@@ -8,12 +8,15 @@ import sys
 from itertools import count
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from conftest import ENVIRONMENT, ROOT
 
 from vae.data import dataset
 from vae.grid import Spec
 from vae.models.vae import build, parameters
+from vae.training.objective import kld
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def programs(monkeypatch):
     """The programs as modules, importable also by the processes that they start."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield importlib.import_module
-    for name in ("training", "study", "likelihood", "encoding", "recipe", "gpu", "budget"):
+    for name in ("training", "study", "likelihood", "encoding", "recipe", "gpu", "budget", "jax_peer"):
         sys.modules.pop(name, None)
 
 
@@ -68,6 +71,58 @@ def test_the_numbers_of_training_hang_together(benchmark, tmp_path, monkeypatch,
     products = 784 * 512 + 512 * 2 * 98 + 98 * 512 + 512 * 784
     assert row["fraction_of_limit"] == pytest.approx(row["samples_per_second"] * 3 * 2 * products / 1e12)
     assert "DNN1_DNN1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["DNN3_DNN2", "CNN3_CNN3", "CNN2_DNN1"])
+def test_the_models_in_jax_are_those_of_the_stock_loop_and_learn(benchmark, programs, name):
+    pytest.importorskip("jax", reason="JAX is no dependency of the tests")
+    peer, spec = programs("jax_peer"), Spec.parse(f"L98_{name}")
+    networks, generator = (spec.encoder, spec.decoder), np.random.default_rng(0)
+    stock, drawn = benchmark.Stock(*networks), peer.weights(*networks, 0)
+    images = (generator.random((256, 28, 28, 1)) > 0.9).astype(np.float32)
+    noise = generator.normal(size=(256, 98)).astype(np.float32)
+
+    def planes(side, values, axis):
+        """Channels-first, for channels-last values along this axis, where the maps of a side are convolutional."""
+        if side.family == "DNN":
+            return values
+        channels, size = peer.CHANNELS[side.depth], peer.SIZES[side.depth]
+        shape = (*values.shape[:axis], size, size, channels, *values.shape[axis + 1 :])
+        return np.moveaxis(values.reshape(shape), axis + 2, axis).reshape(values.shape)
+
+    *body, heads = drawn["encoder"]
+    first, *rest = drawn["decoder"]
+    of_features = planes(spec.encoder, np.array(heads["weight"]), 0)
+    halves = zip(np.split(of_features, 2, axis=1), np.split(np.array(heads["bias"]), 2))
+    smallest = {key: planes(spec.decoder, np.array(value), value.ndim - 1) for key, value in first.items()}
+    named = [*body, *({"weight": weight, "bias": bias} for weight, bias in halves), smallest, *rest]
+    layers = [layer for layer in stock.modules() if hasattr(layer, "weight")]
+    with torch.no_grad():
+        for layer, values in zip(layers, named, strict=True):
+            weight = torch.tensor(np.array(values["weight"]))
+            if isinstance(layer, torch.nn.ConvTranspose2d):
+                weight = weight.flip(0, 1).permute(2, 3, 0, 1)
+            layer.weight.copy_(
+                weight.permute(3, 2, 0, 1)
+                if isinstance(layer, torch.nn.Conv2d)
+                else weight.T
+                if weight.ndim == 2
+                else weight
+            )
+            layer.bias.copy_(torch.tensor(np.array(values["bias"])))
+        inputs = torch.tensor(images).permute(0, 3, 1, 2)
+        features = stock.encoder(inputs)
+        mean, log_variance = stock.mean(features), stock.log_variance(features)
+        logits = stock.decoder(mean + torch.tensor(noise) * (log_variance / 2).exp())
+    nats = torch.nn.functional.binary_cross_entropy_with_logits(logits, inputs)
+    wanted = nats + benchmark.OBJECTIVE.beta * kld(mean, log_variance).mean()
+    before = peer.loss(networks, drawn, images, noise)
+    assert float(before) == pytest.approx(float(wanted), rel=1e-5)
+    optimizer, train = peer.training(networks, 64)
+    carry = drawn, optimizer.init(drawn), peer.jnp.asarray(images[..., 0] * 255, "uint8")
+    for seed in range(3):
+        carry = train(carry, peer.jax.random.key(seed))
+    assert peer.loss(networks, carry[0], images, noise) < float(wanted) - 0.05
 
 
 def test_a_part_of_the_recipe_is_worth_what_its_sentinels_lose_without_it(
