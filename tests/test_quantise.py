@@ -108,6 +108,23 @@ def test_the_cost_is_that_of_its_definition(tmp_path, sample):
     assert cost["bytes"]["int8"] == (folder / "encoder.int8.onnx").stat().st_size
 
 
+def test_who_is_faster_is_measured_in_turns(monkeypatch, tmp_path):
+    """Of six calls, each takes so many seconds by a clock that the test sets."""
+    times, calls, now = {"float32": iter([9, 6, 7]), "int8": iter([2, 5, 3])}, [], [0.0]
+
+    def run(kind, images):
+        calls.append(kind)
+        now[0] += next(times[kind])
+
+    monkeypatch.setattr(
+        quantise, "open_session", lambda path, threads: {v: k for k, v in quantise.FILES.items()}[path.name]
+    )
+    monkeypatch.setattr(quantise, "run", run)
+    monkeypatch.setattr(quantise, "perf_counter", lambda: now[0])
+    assert quantise.times_as_fast(tmp_path, np.zeros(3), 1) == 6 / 2
+    assert calls == 3 * ["float32", "int8"]
+
+
 def test_int8_is_asked_for_and_never_chosen(tmp_path, sample):
     folder = exported(tmp_path, np.array(sample.test_images[:50]))
     with pytest.raises(UserError, match=r"encoder.int8.onnx: no such file"):

@@ -1,10 +1,10 @@
-"""Write encoders in 8-bit integers, and measure what that costs."""
+"""Write encoders in 8-bit integers, and measure what that costs and gains."""
 
 import argparse
 import logging
 
 from export import runtime
-from export.quantise import FILES, described, quantise
+from export.quantise import FILES, described, quantise, times_as_fast
 from vae import arguments as shared
 from vae import provenance
 from vae.data.dataset import load
@@ -36,5 +36,6 @@ def run(args: argparse.Namespace) -> None:
         mean, log_variance = runtime.run(session, dataset.test_images[scored])
         accuracies = read_json(folder / "codes.json")
         numbers = quantisation.measure(exact, fit_mean, mean, log_variance, accuracies) | described(folder)
+        numbers["times_as_fast"] = times_as_fast(folder, dataset.test_images[scored], args.threads)
         provenance.write(folder / "encoder.int8.json", numbers, args.origin_of(folder))
         log.info("%s: %s", folder, numbers)
