@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import sys
-from importlib.util import find_spec
 
 import yaml
 
@@ -13,6 +12,7 @@ from vae import config as configuration
 from vae import files, grid
 from vae.catalogue import ENVIRONMENT, FIGURES, STAGES
 from vae.errors import UserError
+from workflow.lib import plan
 from workflow.lib.jobs import Jobs
 from workflow.lib.locks import WorkingDirectory
 
@@ -22,33 +22,26 @@ logging.raiseExceptions = False
 RESULTS = workflow.modifier.path_modifier.replace_prefix("results")
 
 
+def on_gpu(config):
+    """Whether jobs ask for a GPU: where they would find one; with `device: cuda` also where only nodes have any."""
+    return config["device"] == "cuda" or (config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
+
+
 def checked_study():
-    """The config with its defaults, and what its jobs will take; what is wrong is refused here, before any job."""
+    """The config with its defaults, and what its jobs ask for; what is wrong is refused here, before any job."""
     schema = yaml.safe_load((CHECKOUT / "workflow/schemas/config.schema.yaml").read_text())
     try:
         complete = configuration.complete(config, schema)
         grid.expand(complete)
         files.check_writable(RESULTS)
-        budget = None
-        # Where Snakemake runs without torch (--sdm conda), the rule `check` makes this check.
-        if workflow.is_main_process and find_spec("torch"):
-            from vae.data import source
-            from vae.measures.gaps import check_images
-            from vae.models.vae import check_grid
-            from workflow.lib.resources import Budget
-
-            shape, test_images = source.extent(complete["dataset"])
-            check_grid(complete, shape[1:])
-            trained_on = complete["training"]["images"] or shape[0]
-            check_images(complete["evaluation"]["gap_images"], trained_on, test_images)
-            budget = Budget(complete, shape, test_images)
+        estimates = plan.estimates(complete, on_gpu(complete)) if workflow.is_main_process else {}
     except UserError as error:
         # Not a WorkflowError, to which Snakemake would add lines of where in this file it was raised.
         sys.exit(f"vae: ERROR: {error}")
-    return complete, budget
+    return complete, estimates
 
 
-config, BUDGET = checked_study()
+config, ESTIMATES = checked_study()
 jobs = Jobs(config, RESULTS)
 if workflow.is_main_process:
     try:
@@ -56,8 +49,6 @@ if workflow.is_main_process:
     except OSError as error:
         sys.exit(f"vae: ERROR: {error.filename}: {error.strerror}")
 
-# Training asks for a GPU where it would find one; `device: cuda` also where only the cluster's nodes have any.
-ON_GPU = config["device"] == "cuda" or (config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 CONDA = str(CHECKOUT / "envs/environment.yaml")
 
 
@@ -76,18 +67,17 @@ shell.prefix(
 
 def resources_of(stage):
     """MiB and minutes of a stage's jobs, more at every attempt; and whether they take a GPU."""
-    models = len(jobs.latent_sizes) * len(jobs.seeds)
-    gpu = ON_GPU and STAGES[stage].gpu
-    device = "cuda" if gpu else "cpu"
+
+    def estimated(wildcards):
+        return ESTIMATES[stage][f"{wildcards.encoder}_{wildcards.decoder}"] if ESTIMATES else (6000, 240)
 
     def memory(wildcards, attempt):
-        return attempt * (BUDGET.memory(stage, wildcards.encoder, wildcards.decoder, device) if BUDGET else 6000)
+        return attempt * estimated(wildcards)[0]
 
     def minutes(wildcards, attempt):
-        pair = wildcards.encoder, wildcards.decoder
-        return attempt * (BUDGET.minutes(stage, *pair, models, device) if BUDGET else 240)
+        return attempt * estimated(wildcards)[1]
 
-    return {"mem_mb": memory, "runtime": minutes} | ({"gpu": 1} if gpu else {})
+    return {"mem_mb": memory, "runtime": minutes} | ({"gpu": 1} if on_gpu(config) and STAGES[stage].gpu else {})
 
 
 def images_of(key, option="--images"):

@@ -1,0 +1,79 @@
+"""What a plan needs torch for, which takes two seconds to load: whether networks can be built, and what jobs ask for.
+
+It is kept in the user's cache, by all that decides it, so that only the first plan of a study loads torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+from vae import provenance
+from vae.catalogue import STAGES
+from vae.data import source
+from vae.errors import UserError
+from vae.files import cache, read_json, write_json
+
+# Of each stage that works on a model or a pair, and each pair: MiB of memory and minutes of time.
+Estimates = dict[str, dict[str, list[int]]]
+ESTIMATED = [name for name, stage in STAGES.items() if stage.of != "study"]
+
+
+def estimates(config: dict, on_gpu: bool) -> Estimates:
+    """What the jobs of a study ask for, by its whole config; nothing where Snakemake runs without torch (--sdm conda).
+
+    The rule `check` then finds what is wrong. Raises UserError where a network cannot be built for the images, or more
+    images are asked for than there are.
+    """
+    shape, test_images = source.extent(config["dataset"])
+    decided_by = [config, shape, test_images, on_gpu, *_sources()]
+    kept = _file(hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest())
+    if kept:
+        with suppress(UserError, OSError):
+            return read_json(kept)
+    if not find_spec("torch"):
+        return {}
+    made = _estimates(config, shape, test_images, on_gpu)
+    if kept:
+        with suppress(OSError):
+            write_json(kept, made)
+    return made
+
+
+def _estimates(config: dict, shape: tuple[int, ...], test_images: int, on_gpu: bool) -> Estimates:
+    from vae.measures.gaps import check_images
+    from vae.models.vae import check_grid
+    from workflow.lib.resources import Budget
+
+    check_grid(config, shape[1:])
+    check_images(config["evaluation"]["gap_images"], config["training"]["images"] or shape[0], test_images)
+    budget = Budget(config, shape, test_images)
+    devices = {name: "cuda" if on_gpu and STAGES[name].gpu else "cpu" for name in ESTIMATED}
+    models = len(config["training"]["seeds"]) * (len(config["grid"]["latent_sizes"]) if config["jobs"] == "pair" else 1)
+    return {
+        name: {
+            f"{encoder}_{decoder}": [
+                budget.memory(name, encoder, decoder, device),
+                budget.minutes(name, encoder, decoder, models, device),
+            ]
+            for encoder, decoder in product(config["grid"]["encoders"], config["grid"]["decoders"])
+        }
+        for name, device in devices.items()
+    }
+
+
+def _sources() -> Iterator[str]:
+    """Of the code that estimates, and of all stages."""
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        yield hashlib.sha256(file.read_bytes()).hexdigest()
+    yield from (provenance.source(name) for name in ESTIMATED)
+
+
+def _file(name: str) -> Path | None:
+    """Where the estimates of this name are kept; None for a user without a home."""
+    with suppress(RuntimeError):
+        return cache() / "plans" / f"{name[:32]}.json"
+    return None
