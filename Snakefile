@@ -38,7 +38,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/page.smk"
-include: "workflow/rules/leaderboard.smk"
+include: "workflow/rules/explore.smk"
 
 
 report: "workflow/report/study.rst"
@@ -67,5 +67,5 @@ rule all:
         jobs.writes("claims").values(),
         jobs.writes("figures").values(),
         jobs.writes("page").values(),
-        jobs.writes("leaderboard").values(),
+        jobs.writes("explore").values(),
         rules.models.input,

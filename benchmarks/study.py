@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 # What stages are counted together; the others by themselves.
 TOGETHER = {
     "baselines": ("baselines", "classifier"),
-    "tables and pages": ("tables", "claims", "page", "leaderboard"),
+    "tables and pages": ("tables", "claims", "page", "explore"),
     "dataset and grid": ("dataset", "check"),
 }
 ALONE = [name for name in STAGES if name != "train" and not any(name in names for names in TOGETHER.values())]

@@ -196,7 +196,7 @@ def study(root, labels=None, drawn=tuple(FIGURES), **changes):
     shown = [results / f"figures/{name}.png" for name in drawn if FIGURES[name].on_page]
     given = ["--claims", decided[0], "--effects", decided[1]]
     vae("page", *table, *budget, *given, results / "claims.html", *shown)
-    vae("leaderboard", *data, *table, results / "leaderboard.html")
+    vae("explore", *data, "--results", results, results / "explore.html")
     return root
 
 

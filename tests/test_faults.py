@@ -493,7 +493,7 @@ def test_models_that_diverge_say_so_and_are_left_out_and_counted(checkout, tmp_p
         "grid": {"encoders": ["DNN1"], "decoders": ["DNN1"]},
         "dataset": {"path": str(checkout / "vae/data/mnist_sample")},
     }
-    targets = ["models", "results/leaderboard.html", "results/tables/claims.csv"]
+    targets = ["models", "results/claims.html", "results/tables/claims.csv"]
     snakemake(*away(checkout, tmp_path, change), "--", *targets, cwd=tmp_path)
     rows = pd.read_csv(tmp_path / "results/tables/models.csv")
     assert rows["status"].tolist() == ["ok", "diverged"]
@@ -505,4 +505,4 @@ def test_models_that_diverge_say_so_and_are_left_out_and_counted(checkout, tmp_p
     assert counts[counts["value"] == "2"]["top"].tolist() == [0]
     claims = pd.read_csv(tmp_path / "results/tables/claims.csv")
     assert claims.set_index("claim").loc["collapse", "rests_on"] == "1 model"
-    assert "1 diverged." in (tmp_path / "results/leaderboard.html").read_text()
+    assert "1 diverged." in (tmp_path / "results/claims.html").read_text()

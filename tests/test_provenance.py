@@ -113,7 +113,7 @@ def source(tmp_path, monkeypatch):
         ("vae/seeds.py", {"train", "measure", "baselines", "tables", "claims"}, {"check"}),
         ("vae/measures/codes/pca.py", {"measure"}, set(STAGES) - {"measure"}),
         ("vae/report/figures/losses.py", {"figures"}, set(STAGES) - {"figures"}),
-        ("vae/report/templates/claims.html", {"page", "leaderboard"}, set(STAGES) - {"page", "leaderboard"}),
+        ("vae/report/templates/claims.html", {"page", "explore"}, set(STAGES) - {"page", "explore"}),
         ("export/quantise.py", {"quantise"}, set(STAGES) - {"quantise"}),
         ("vae/data/fetch.py", set(), set(STAGES)),
         ("vae/files.py", set(), set(STAGES)),

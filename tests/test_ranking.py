@@ -11,7 +11,6 @@ from vae.errors import UserError
 from vae.grid import expand, folder
 from vae.provenance import Origin
 from vae.provenance import write as write_numbers
-from vae.report import pages
 
 CONFIG = {
     "grid": {
@@ -256,16 +255,3 @@ def test_a_model_without_results_is_named(tmp_path):
     write_baselines(tmp_path / "baselines")
     with pytest.raises(UserError, match=r"L2_DNN1_DNN1/seed0/metrics\.json: no such file"):
         table.gather(tmp_path, CONFIG)
-
-
-def test_the_leaderboard_has_every_model_and_says_when_labels_are_missing(rows):
-    facts = {"name": "<own>", "train_images": 20, "test_images": 10, "classes": 3}
-    page = pages.leaderboard(rows, facts)
-    assert page.count("<tr") == 17
-    assert "16 models on &lt;own&gt;" in page
-    assert "3 diverged" in page
-    assert "kNN accuracy" in page
-    assert "http" not in page  # self-contained
-    without = pages.leaderboard(rows, facts | {"classes": None})
-    assert "has no labels" in without
-    assert "<th>kNN accuracy</th>" not in without

@@ -22,7 +22,7 @@ def test_colour_images_without_labels_go_all_the_way(colour):
         assert rows[name].isna().all()
     assert (rows["linear_kld"] > 0).all()
     assert (rows["export_difference"] < 1e-4).all()
-    assert "has no labels" in (colour / "results/leaderboard.html").read_text()
+    assert "has no labels" in (colour / "results/explore.html").read_text()
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_a_study_in_which_every_model_diverges_goes_all_the_way(tmp_path):
     rows = table.read(tmp_path / "results/tables/models.csv")
     assert rows["status"].tolist() == ["diverged"] * 4
     assert rows[["reconstruction", "kld", "elbo", "collapsed", "export_difference", "iwae_bound"]].isna().all(axis=None)
-    assert "4 diverged" in (tmp_path / "results/leaderboard.html").read_text()
+    assert "4 diverged" in (tmp_path / "results/claims.html").read_text()
     assert "is not known: each sentinel diverged." in (tmp_path / "results/claims.html").read_text()
     budget = table.read(tmp_path / "results/tables/fidelity.csv", fidelity.COLUMNS)
     assert budget["label"].tolist() == ["L2_CNN5_CNN5", "L2_DNN1_DNN1"]

@@ -111,7 +111,7 @@ def test_changing_a_key_that_models_depend_on_trains_again(edited, tmp_path, cha
 
 def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(edited, tmp_path):
     jobs = planned(*overlay(tmp_path, {"evaluation": {"collapsed_below": 2}}), cwd=edited)
-    assert set(jobs) == {"check", "tables", "claims", "page", "figures", "leaderboard"}
+    assert set(jobs) == {"check", "tables", "claims", "page", "figures", "explore"}
 
 
 def test_adding_an_encoder_trains_only_its_pairs(edited, tmp_path):
@@ -159,7 +159,7 @@ def test_a_share_of_the_models_is_one_of_their_jobs(checkout, tmp_path):
 
 # What tells the time, the memory or the place; and TorchScript numbers its classes by the exports that a process has
 # made before, of which export.json has the hashes.
-OF_A_RUN = {"provenance.json", "export.json", "leaderboard.html", "encoder.ts", "decoder.ts"}
+OF_A_RUN = {"provenance.json", "export.json", "encoder.ts", "decoder.ts"}
 
 
 def test_one_job_per_model_gives_the_same_models_from_another_directory(checkout, tmp_path):
@@ -196,7 +196,7 @@ def test_tables_figures_and_pages_come_out_the_same_again(checkout, tmp_path, mo
         ["tables", "--config", results / "config.yaml", "--results", results, *table, *more, *budget],
         ["claims", *table, *budget, "--swap", tables / "swap.csv", *decided],
         ["page", *table, *budget, "--claims", decided[0], "--effects", decided[1], tmp_path / "claims.html", *figures],
-        ["leaderboard", "--dataset", results / "data/dataset.npz", *table, tmp_path / "leaderboard.html"],
+        ["explore", "--dataset", results / "data/dataset.npz", "--results", results, tmp_path / "explore.html"],
         ["figures", "--dataset", results / "data/dataset.npz", "--results", results, tmp_path / "figures", *drawn],
     ]
     for command in commands:
@@ -211,7 +211,7 @@ def test_the_report_holds_every_figure_with_its_own_caption_and_the_pages(edited
     snakemake("--report", "report.html", "--configfile", "tests/study.yaml", cwd=edited)
     report = (edited / "report.html").read_text()
     shown, _ = json.JSONDecoder().raw_decode(report, report.index('{"results/'))
-    pages = {"results/leaderboard.html", "results/claims.html"}
+    pages = {"results/explore.html", "results/claims.html"}
     drawn = {name: figure for name, figure in FIGURES.items() if not figure.shows}
     assert shown.keys() == pages | {f"results/figures/{name}.png" for name in drawn}
     for name, figure in drawn.items():

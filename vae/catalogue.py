@@ -337,10 +337,10 @@ for stage in (
         {"page": "claims.html"},
     ),
     Stage(
-        "leaderboard",
-        "write the table of models as an HTML page that sorts",
-        ("dataset", "tables"),
-        {"page": "leaderboard.html"},
+        "explore",
+        "write the page to explore the models of a study with",
+        ("dataset", "train", "measure", "baselines", "tables", "claims"),
+        {"page": "explore.html"},
     ),
 ):
     STAGES.add(stage.name, stage)

@@ -1,4 +1,4 @@
-"""Pages for people, from the templates beside this file: the claims, the leaderboard, and two studies."""
+"""Pages for people, from the templates beside this file: the claims, and two studies."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -48,31 +48,6 @@ BASELINES = {
         "mean image": "frechet_ceiling",
     },
 }
-# Columns of the leaderboard, and their headings.
-COLUMNS = {
-    "rank": "rank",
-    "label": "model",
-    "seed": "seed",
-    "latent_size": "latent size",
-    "encoder": "encoder",
-    "decoder": "decoder",
-    "reconstruction": "reconstruction",
-    "kld": "KLD",
-    "elbo": "ELBO",
-    "iwae_bound": "IWAE bound",
-    "collapsed": "collapsed",
-    "active_units": "active units",
-    "probe_accuracy": "probe accuracy",
-    "knn_accuracy": "kNN accuracy",
-    "silhouette": "silhouette",
-    "frechet_distance": "FID-style distance",
-    "encoder_parameters": "encoder parameters",
-    "decoder_parameters": "decoder parameters",
-    "effective_beta": "effective beta",
-    "seconds": "seconds",
-    "status": "status",
-}
-OF_CLASSES = ("probe_accuracy", "knn_accuracy", "silhouette", "frechet_distance")
 
 
 def claims(
@@ -94,7 +69,7 @@ def claims(
     return _render(
         "claims.html",
         title="What the paper claims, and what this study finds",
-        summary=[_what_was_trained(rows), _trained(rows, budget), _what_came_out(main_rows(paper), shares)],
+        summary=summary(rows, budget, paper, shares),
         rule=RULE,
         **_others(paper),
         budget=list(budget.itertuples()),
@@ -104,6 +79,31 @@ def claims(
         by_latent_size=list(means.iterrows()),
         figures=[_picture(path) for path in figures],
     )
+
+
+def finding(rows: pd.DataFrame, shares: pd.DataFrame) -> str:
+    """What a study finds first, for a title: which side decides more of how well its models reconstruct."""
+    of = _sides(shares)
+    if not of:
+        return f"{len(rows)} models: what each loses of an image, and how much its code says of it"
+    first, second = sorted(of, key=lambda side: -of[side])
+    return (
+        f"The {first} matters more than the {second}: {of[first]:.0%} against {of[second]:.0%} of the variance of"
+        " reconstruction, at equal latent size"
+    )
+
+
+def summary(rows: pd.DataFrame, budget: pd.DataFrame, claims: pd.DataFrame, shares: pd.DataFrame) -> list[str]:
+    """What a study trained, how well, and what came out, a sentence or two each."""
+    return [_what_was_trained(rows), _trained(rows, budget), _what_came_out(main_rows(claims), shares)]
+
+
+def _sides(shares: pd.DataFrame) -> dict[str, float]:
+    """The shares of the variance of reconstruction at equal latent size of encoder and decoder, if both are known."""
+    of = shares[shares["response"] == "reconstruction"].set_index("term")["share"]
+    if not {"encoder", "decoder"} <= set(of.index):
+        return {}
+    return {side: of[side] / (1 - of.get("latent_size", 0.0)) for side in ("encoder", "decoder")}
 
 
 def _decided_first(table: pd.DataFrame) -> list:
@@ -135,12 +135,11 @@ def _what_came_out(first: pd.DataFrame, shares: pd.DataFrame) -> str:
     if IDENTITY in counts:
         said += ", not counting what follows from the meaning of its words"
     explained = ""
-    of = shares[shares["response"] == "reconstruction"].set_index("term")["share"]
-    if {"encoder", "decoder"} <= set(of.index):
-        encoder, decoder = (of[side] / (1 - of.get("latent_size", 0.0)) for side in ("encoder", "decoder"))
+    if of := _sides(shares):
+        chance = "" if "seed" in set(shares["term"]) else " and chance"
         explained = (
-            f" At equal latent size, the decoder explains {decoder:.0%} of the variance of reconstruction and the"
-            f" encoder {encoder:.0%}; the rest is their interactions{'' if 'seed' in of.index else ' and chance'}."
+            f" At equal latent size, the decoder explains {of['decoder']:.0%} of the variance of reconstruction and the"
+            f" encoder {of['encoder']:.0%}; the rest is their interactions{chance}."
         )
     return f"{said}.{explained}"
 
@@ -189,29 +188,6 @@ def comparison(table: pd.DataFrame, first: Study, second: Study, figure: Path) -
         names=(first.name, second.name),
         claims=list(table.itertuples()),
         figures=[_picture(figure)],
-    )
-
-
-def leaderboard(rows: pd.DataFrame, dataset: dict) -> str:
-    """The table of models as a page that sorts by any column; `dataset` is the dataset's .json."""
-    labelled = dataset["classes"] is not None
-    columns = {name: heading for name, heading in COLUMNS.items() if labelled or name not in OF_CLASSES}
-    # Without NumPy's types, which the template does not know; models that diverged have missing values.
-    shown = rows[list(columns)].astype(object).where(rows[list(columns)].notna(), None)
-    collapsed, diverged = shown["collapsed"].eq(True), rows["status"] != "ok"
-    return _render(
-        "leaderboard.html",
-        title="Leaderboard",
-        summary=(
-            f"{len(rows)} models on {dataset['name']} ({dataset['train_images']} training and "
-            f"{dataset['test_images']} test images); {collapsed.sum()} collapsed, {diverged.sum()} diverged."
-            + ("" if labelled else " The dataset has no labels: nothing is read from codes, no figure shows classes.")
-        ),
-        columns=columns,
-        rows=[
-            {"cells": cells, "aside": aside}
-            for cells, aside in zip(shown.itertuples(index=False), collapsed | diverged, strict=True)
-        ],
     )
 
 

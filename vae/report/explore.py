@@ -1,0 +1,278 @@
+"""The explore page: a finished study in the browser, in one file that asks for nothing else.
+
+Beside the table of models it holds what a picture of each needs: its training curve, the KLD of every latent dimension,
+reconstructions and samples, and where it puts some test images in the plane of two principal components. A large study
+keeps these details for some models, and thins the table.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from vae import seeds
+from vae.analysis import effects, fidelity, table
+from vae.analysis.claims import verdicts
+from vae.data import dataset as data
+from vae.files import read_json, read_npz
+from vae.grid import Network, Spec, folder
+from vae.measures.linear_vae import kld_per_dimension
+from vae.report import pages
+from vae.report.figures.drawing import BLUE, CLASS_COLOURS, GREEN, GREY, ORANGE
+from vae.report.figures.nats import PARTS, by_complexity, parts
+
+# Models of a table that stays whole, and of which details are kept; test images in planes; dimensions of the KLD.
+LISTED, DETAILED, SHOWN, DIMENSIONS = 2000, 120, 300, 64
+ACROSS = 20  # images in a row of a sheet
+FAMILIES = {"LIN": GREY, "DNN": BLUE, "CNN": ORANGE, "RES": GREEN}
+MORE_FAMILIES = ["#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]  # of Okabe & Ito too
+TEMPLATES, VENDOR = Path(__file__).parent / "templates", Path(__file__).parent / "vendor"
+LIBRARIES = ("d3.min.js", "plot.umd.min.js")
+
+# Columns with a heading of their own, and what they mean; others are called by their names.
+COLUMNS = {
+    "rank": ("rank", "place by reconstruction of validation images; 1 is the best"),
+    "label": ("model", "latent size, encoder and decoder; DNN is dense, CNN convolutional, the number is the depth"),
+    "seed": ("seed", "which repetition: other initial weights, another order of images"),
+    "latent_size": ("latent size", "numbers that an image is coded in"),
+    "encoder": ("encoder", "the network that takes an image to the mean and the variance of its code"),
+    "decoder": ("decoder", "the network that takes a code to an image"),
+    "reconstruction": ("distortion", "what the decoder loses of an image, in nats per test image: less is better"),
+    "kld": ("rate (KLD)", "how much the code says of an image, in nats per test image; 0 is nothing"),
+    "loss": ("−ELBO", "rate plus distortion, in nats per test image: less is better"),
+    "iwae_bound": ("bound on log p(x)", "of importance sampling, in nats per image: more is better"),
+    "collapsed": ("collapsed", "whether the code says nothing of the image"),
+    "active_units": ("active units", "latent dimensions whose means vary from image to image"),
+    "coding_units": ("coding dimensions", "latent dimensions that say more than 0.05 nats"),
+    "probe_accuracy": ("probe accuracy", "of a linear classifier of the means of codes, on test images"),
+    "probe_accuracy_sampled": ("probe accuracy, sampled", "of a linear classifier of codes with their noise"),
+    "knn_accuracy": ("kNN accuracy", "of the nearest neighbours of the means of codes, on test images"),
+    "silhouette": ("silhouette", "how far apart classes lie in the code, from −1 to 1"),
+    "frechet_distance": ("FID-style distance", "between samples and test images: less is better"),
+    "amortisation_gap": ("amortisation gap", "nats that the encoder loses against the best code of each image"),
+    "approximation_gap": ("approximation gap", "nats that no diagonal Gaussian code can avoid to lose"),
+    "effective_beta": ("effective beta", "the weight of the rate against the distortion in what was minimised"),
+    "encoder_parameters": ("encoder parameters", "trained numbers of the encoder"),
+    "decoder_parameters": ("decoder parameters", "trained numbers of the decoder"),
+    "slack": ("slack", "nats that the model is from its optimum at least, by another model of its architecture"),
+    "status": ("status", "ok, or diverged: then it cannot be used"),
+    "seconds": ("seconds", "time of training"),
+}
+LEFT_OUT = {"dataset_sha256", "device", "elbo", "variant"}
+
+
+def page(results: Path, dataset: Path) -> str:
+    """The page of the study in a folder of results, with its dataset.npz."""
+    rows = table.read(results / "tables/models.csv")
+    content = study(results, dataset, rows)
+    title, *sentences = _findings(results, table.base(rows))
+    if content["images"]["labels"] is None:
+        sentences.append(
+            "The dataset has no labels: nothing is read from codes, and no point has the colour of a class."
+        )
+    return render(title, sentences, {"studies": [content]})
+
+
+def render(title: str, sentences: list[str], content: dict) -> str:
+    """The page of what `study` gives, as HTML whose scripts are allowed by their hashes and nothing else is."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    scripts = [(VENDOR / name).read_text(encoding="utf-8") for name in LIBRARIES]
+    scripts.append((TEMPLATES / "explore.js").read_text(encoding="utf-8"))
+    return environment.get_template("explore.html").render(
+        title=title,
+        sentences=sentences,
+        style=(TEMPLATES / "explore.css").read_text(encoding="utf-8"),
+        scripts=scripts,
+        hashes=[base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts],
+        # No data can end the element that it stands in.
+        data=json.dumps(content, allow_nan=False, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c"),
+    )
+
+
+def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
+    """What the page holds of a study: its table, thinned to `LISTED` models, and the details of `DETAILED` of them."""
+    images, facts = data.read(dataset), read_json(dataset.with_suffix(".json"))
+    rows = rows.assign(loss=rows["reconstruction"].astype(float) + rows["kld"].astype(float))
+    listed = _thinned(rows)
+    shown = np.sort(seeds.draw(len(images.test_images), SHOWN))
+    spectra = read_json(results / "baselines/pixels.json")["spectra"]
+    examples = None
+    details = {}
+    for place in np.flatnonzero(_chosen(listed)).tolist():
+        details[place], examples = _details(results / "models", listed.iloc[place], shown, spectra)
+    classes = sorted(set(images.test_labels.tolist())) if images.test_labels is not None else []
+    return {
+        "name": facts["name"],
+        "models": len(rows),
+        "columns": _columns(listed),
+        "rows": {name: _values(listed[name]) for name in listed.columns if name not in LEFT_OUT},
+        "details": details,
+        "images": {
+            "shape": list(images.test_images.shape[1:]),
+            "sheet": _sheet(images.test_images[shown]),
+            "count": len(shown),
+            "across": ACROSS,
+            "labels": None if images.test_labels is None else images.test_labels[shown].tolist(),
+            "classes": classes,
+            "examples": None if examples is None else _sheet(images.test_images[examples]),
+            "reconstructed": 0 if examples is None else len(examples),
+        },
+        "colours": {"families": _families(rows), "classes": _class_colours(len(classes))},
+        "constant": _number(rows["mean_image_reconstruction"].max()),
+        "parts": _parts(table.base(rows)),
+    }
+
+
+def _findings(results: Path, rows: pd.DataFrame) -> list[str]:
+    """The title, and the sentences below it: the same as on the page of claims."""
+    claims = verdicts.read(results / "tables/claims.csv")
+    budget = table.read(results / "tables/fidelity.csv", fidelity.COLUMNS)
+    shares = table.read(results / "tables/effects.csv", effects.COLUMNS)
+    of_paper = claims[claims["of"] == "paper"]
+    return [pages.finding(rows, shares), *pages.summary(rows, budget, of_paper, shares)]
+
+
+def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table, or of a large one `LISTED` rows evenly from the best to the worst."""
+    if len(rows) <= LISTED:
+        return rows.reset_index(drop=True)
+    places = np.unique(np.linspace(0, len(rows) - 1, LISTED).round().astype(int))
+    return rows.iloc[places].reset_index(drop=True)
+
+
+def _chosen(rows: pd.DataFrame) -> np.ndarray:
+    """Of which models details are kept, `[N]`: all; of many the best, the median and the worst, and those of the front.
+
+    The front are models that no other of their latent size surpasses in both rate and distortion.
+    """
+    usable = (rows["status"] == "ok").to_numpy()
+    if usable.sum() <= DETAILED:
+        return usable
+    places, share = np.flatnonzero(usable), DETAILED // 4
+    middle = len(places) // 2 - share // 2
+    chosen = np.zeros(len(rows), bool)
+    chosen[[*places[:share], *places[middle : middle + share], *places[-share:]]] = True
+    front = [place for place in np.flatnonzero(_front(rows) & usable) if not chosen[place]]
+    chosen[front[: DETAILED - chosen.sum()]] = True
+    return chosen
+
+
+def _front(rows: pd.DataFrame) -> np.ndarray:
+    """Which models no other of their latent size surpasses in both rate and distortion, `[N]`."""
+    on_front = np.zeros(len(rows), bool)
+    for _, of_size in rows.groupby("latent_size"):
+        ordered = of_size.sort_values(["kld", "reconstruction"])
+        distortion = ordered["reconstruction"].astype(float)
+        before = distortion.cummin().shift(fill_value=np.inf)
+        on_front[ordered.index[distortion < before]] = True
+    return on_front
+
+
+def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> tuple[dict[str, Any], np.ndarray]:
+    """What is shown of a model beside its numbers; and which test images are reconstructed."""
+    path = folder(models, Spec.parse(row["label"]), row["seed"])
+    history = table.read(path / "history.csv", ["epoch", "reconstruction", "kld"])
+    klds = np.sort(read_json(path / "metrics.json")["kld_per_dimension"])[::-1]
+    variant = row.get("variant", "")
+    spectrum = np.array(spectra.get(variant, spectra[""]))
+    linear = kld_per_dimension(spectrum, row["effective_beta"], row["latent_size"])
+    codes, examples = (
+        read_npz(path / "codes.npz", "components"),
+        read_npz(path / "examples.npz", "indices", "reconstructions", "samples"),
+    )
+    return {
+        "history": {name: _values(history[name]) for name in ("epoch", "reconstruction", "kld")},
+        "klds": _values(klds[:DIMENSIONS]),
+        "linear": _values(linear[:DIMENSIONS]),
+        "plane": _plane(codes["components"][shown]),
+        "reconstructions": _sheet(examples["reconstructions"]),
+        "samples": _sheet(examples["samples"]),
+    }, examples["indices"]
+
+
+def _plane(points: np.ndarray) -> str:
+    """Points `[N, 2]` on a square grid of 16 bits, one scale for both axes, as base64 of little-endian numbers."""
+    low, high = points.min(0), points.max(0)
+    scale = max((high - low).max(), np.finfo(np.float32).tiny)
+    centred = (points - (low + high) / 2) / scale + 0.5
+    return base64.b64encode((centred * 65535).round().astype("<u2").tobytes()).decode()
+
+
+def _sheet(images: np.ndarray) -> str:
+    """Images `uint8 [N, H, W]` or `[N, C, H, W]` in rows of `ACROSS`, as the URL of a picture that holds them."""
+    planes = images[:, None] if images.ndim == 3 else images
+    channels, height, width = planes.shape[1:]
+    if channels not in (1, 3):
+        planes, channels = planes[:, :1], 1
+    across = min(ACROSS, len(planes))
+    lines = math.ceil(len(planes) / across)
+    sheet = np.zeros((lines * across, channels, height, width), np.uint8)
+    sheet[: len(planes)] = planes
+    grid = sheet.reshape(lines, across, channels, height, width).transpose(0, 3, 1, 4, 2)
+    picture = Image.fromarray(grid.reshape(lines * height, across * width, channels).squeeze())
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=75, method=6)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _columns(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Columns of the table that tell models apart, those with a heading of their own first."""
+    names = [str(name) for name in rows]
+    own = [name for name in COLUMNS if name in names]
+    others = [name for name in names if name not in COLUMNS and name not in LEFT_OUT]
+    varying = [name for name in own + others if name in ("label", "seed") or rows[name].nunique(dropna=False) > 1]
+    described = {name: (name.replace("_", " "), f"the column {name} of models.csv") for name in others} | COLUMNS
+    return [
+        {
+            "name": name,
+            "heading": described[name][0],
+            "help": described[name][1],
+            "numeric": pd.api.types.is_numeric_dtype(rows[name]) and not pd.api.types.is_bool_dtype(rows[name]),
+            "first": name in own,
+        }
+        for name in varying
+    ]
+
+
+def _parts(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The parts of the losses of each encoder and decoder, means over seeds, where gaps were measured."""
+    if "amortisation_gap" not in rows or rows["amortisation_gap"].isna().all():
+        return []
+    of_models, listed = parts(rows[rows["status"] == "ok"]), []
+    for encoder in by_complexity(rows["encoder"]):
+        for (size, decoder), models in of_models[of_models["encoder"] == encoder].groupby(["latent_size", "decoder"]):
+            for column, (name, colour) in PARTS.items():
+                nats = _number(float(models[column].mean()))
+                listed.append({"latent_size": size, "encoder": encoder, "decoder": decoder, "part": name, "nats": nats})
+                listed[-1]["colour"] = colour
+    return listed
+
+
+def _families(rows: pd.DataFrame) -> dict[str, str]:
+    """A colour for every family of encoders and decoders."""
+    networks = {name for side in ("encoder", "decoder") for name in rows[side].unique()}
+    names = sorted({Network.parse(name).family for name in networks})
+    others = iter(MORE_FAMILIES * len(names))
+    return {name: FAMILIES.get(name) or next(others) for name in names}
+
+
+def _class_colours(count: int) -> list[str]:
+    return [CLASS_COLOURS[index % len(CLASS_COLOURS)] for index in range(count)]
+
+
+def _values(values: Any) -> list:
+    """A column as JSON has it: five digits of a number, None for what is missing or not finite."""
+    plain = (value.item() if isinstance(value, np.generic) else value for value in list(values))
+    return [_number(value) if isinstance(value, float) else value for value in plain]
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.5g}") if math.isfinite(value) else None
