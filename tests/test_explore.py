@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vae.report import explore
+from vae.report.explore import content
+from vae.report.explore import page as html
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "chromium-browser"))), None)
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 
 
-def content(page):
+def parsed(page):
     """What the page holds, and its scripts."""
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     return json.loads(data[1]), re.findall(r"<script>(.*?)</script>", page, re.S)
@@ -42,11 +43,11 @@ def rows(count, diverged=0, seed=0):
 
 
 def test_a_large_table_is_thinned_evenly_from_the_best_to_the_worst():
-    small = rows(explore.LISTED)
-    pd.testing.assert_frame_equal(explore._thinned(small), small)
+    small = rows(content.LISTED)
+    pd.testing.assert_frame_equal(content._thinned(small), small)
     large = rows(100_000).assign(rank=range(1, 100_001))
-    ranks = explore._thinned(large)["rank"].to_numpy()
-    assert len(ranks) == explore.LISTED
+    ranks = content._thinned(large)["rank"].to_numpy()
+    assert len(ranks) == content.LISTED
     assert (ranks[0], ranks[-1]) == (1, 100_000)
     assert set(np.diff(ranks)) == {50, 51}
 
@@ -54,15 +55,15 @@ def test_a_large_table_is_thinned_evenly_from_the_best_to_the_worst():
 @pytest.mark.parametrize("diverged", [0, 300])
 def test_details_are_kept_of_the_best_the_median_the_worst_and_of_the_front(diverged):
     table = rows(1000, diverged)
-    chosen = np.flatnonzero(explore._chosen(table))
+    chosen = np.flatnonzero(content._chosen(table))
     usable = 1000 - diverged
-    assert len(chosen) <= explore.DETAILED
+    assert len(chosen) <= content.DETAILED
     assert {0, usable // 2, usable - 1} <= set(chosen)
     assert (table["status"][chosen] == "ok").all()
-    front = np.flatnonzero(explore._front(table))
+    front = np.flatnonzero(content._front(table))
     assert set(front) <= set(chosen)
-    few = rows(explore.DETAILED + 3, 3)
-    assert np.flatnonzero(explore._chosen(few)).tolist() == list(range(explore.DETAILED))
+    few = rows(content.DETAILED + 3, 3)
+    assert np.flatnonzero(content._chosen(few)).tolist() == list(range(content.DETAILED))
 
 
 @given(st.integers(0, 1000), st.integers(1, 40))
@@ -74,20 +75,21 @@ def test_the_front_is_what_none_of_its_latent_size_surpasses(seed, count):
         no_worse = (others["kld"] <= one["kld"]) & (others["reconstruction"] <= one["reconstruction"])
         return (no_worse & ((others["kld"] < one["kld"]) | (others["reconstruction"] < one["reconstruction"]))).any()
 
-    assert explore._front(table).tolist() == [not surpassed(one) for _, one in table.iterrows()]
+    assert content._front(table).tolist() == [not surpassed(one) for _, one in table.iterrows()]
 
 
 @given(st.integers(0, 100), st.floats(1e-6, 1e6))
 def test_a_plane_keeps_places_and_one_scale_for_both_axes(seed, scale):
     points = np.random.default_rng(seed).normal(size=(50, 2)).astype(np.float32) * [3, 1] * scale
-    kept = np.frombuffer(base64.b64decode(explore._plane(points)), "<u2").reshape(-1, 2)
+    plane = content._plane(points)
+    kept = np.frombuffer(base64.b64decode(plane["points"]), "<u2").reshape(-1, 2)
     assert np.ptp(kept, axis=0).max() == 65535
-    moved = (kept - kept.mean(0)) / 65535 * np.ptp(points, axis=0).max()
-    np.testing.assert_allclose(moved, points - points.mean(0), atol=1e-4 * np.ptp(points))
+    placed = (kept / 65535 - 0.5) * plane["side"] + plane["middle"]
+    np.testing.assert_allclose(placed, points, atol=1e-4 * np.ptp(points))
 
 
 def test_a_plane_of_a_collapsed_model_is_a_point():
-    kept = np.frombuffer(base64.b64decode(explore._plane(np.zeros((5, 2), np.float32))), "<u2")
+    kept = np.frombuffer(base64.b64decode(content._plane(np.zeros((5, 2), np.float32))["points"]), "<u2")
     assert len(set(kept)) == 1
 
 
@@ -95,20 +97,20 @@ def test_a_plane_of_a_collapsed_model_is_a_point():
 def test_a_sheet_shows_images_in_rows(shape):
     images = np.random.default_rng(0).integers(0, 256, (23, *shape)).astype(np.uint8)
     images = np.broadcast_to(images.reshape(23, -1)[:, :1].reshape(23, *[1] * len(shape)), images.shape)  # flat ones
-    kind, encoded = explore._sheet(images).split(",")
+    kind, encoded = content._sheet(images).split(",")
     assert kind == "data:image/webp;base64"
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L")).astype(int)
     height, width = shape[-2:]
-    assert sheet.shape == (2 * height, explore.ACROSS * width)
+    assert sheet.shape == (2 * height, content.ACROSS * width)
     for place in (0, 5, 19, 20, 22):
-        line, column = divmod(place, explore.ACROSS)
+        line, column = divmod(place, content.ACROSS)
         cell = sheet[line * height : (line + 1) * height, column * width : (column + 1) * width]
         assert abs(cell[height // 2, width // 2] - images[place].flat[0]) < 40
 
 
 def test_no_data_becomes_html_and_only_the_pages_own_scripts_may_run():
-    page = explore.render(HOSTILE, [HOSTILE], {"studies": [{"name": HOSTILE}]})
-    data, scripts = content(page)
+    page = html.render(HOSTILE, [HOSTILE], {"studies": [{"name": HOSTILE}]})
+    data, scripts = parsed(page)
     assert data == {"studies": [{"name": HOSTILE}]}
     assert page.count("<script") == page.count("</script>") == len(scripts) + 1 == 4
     assert "<img" not in page
@@ -122,14 +124,14 @@ def test_no_data_becomes_html_and_only_the_pages_own_scripts_may_run():
 
 def test_libraries_are_those_of_the_lock_file_to_the_byte_with_their_licences():
     locked = json.loads((ROOT / "tests/web/package-lock.json").read_text())["packages"]
-    vendored = json.loads((explore.VENDOR / "vendored.json").read_text())
-    assert set(vendored) == set(explore.LIBRARIES)
+    vendored = json.loads((html.VENDOR / "vendored.json").read_text())
+    assert set(vendored) == set(html.LIBRARIES)
     for name, facts in vendored.items():
-        source = (explore.VENDOR / name).read_bytes()
+        source = (html.VENDOR / name).read_bytes()
         assert hashlib.sha256(source).hexdigest() == facts["sha256"]
         assert locked[f"node_modules/{facts['package']}"]["version"] == facts["version"]
         assert facts["version"] in source[:100].decode()
-        licence = (explore.VENDOR / facts["licence"]).read_text()
+        licence = (html.VENDOR / facts["licence"]).read_text()
         assert "Permission to use, copy, modify" in licence
         installed = ROOT / "tests/web/node_modules" / facts["package"] / "dist" / name
         assert not installed.exists() or installed.read_bytes() == source
@@ -137,7 +139,7 @@ def test_libraries_are_those_of_the_lock_file_to_the_byte_with_their_licences():
 
 def test_the_page_holds_a_study_in_little_space(colour):
     page = (colour / "results/explore.html").read_text()
-    data, scripts = content(page)
+    data, scripts = parsed(page)
     (study,) = data["studies"]
     table = pd.read_csv(colour / "results/tables/models.csv")
     assert study["rows"]["label"] == table["label"].tolist()
@@ -151,7 +153,7 @@ def test_the_page_holds_a_study_in_little_space(colour):
     assert sum(details["klds"]) == pytest.approx(table["kld"][0], rel=1e-3)
     each = (len(page) - sum(map(len, scripts))) / len(table)
     assert sum(map(len, scripts)) + 100 * each < 5e6
-    assert page == explore.page(colour / "results", colour / "dataset.npz") + ""
+    assert page == html.of_study(colour / "results", colour / "dataset.npz")
 
 
 @contextmanager
@@ -268,10 +270,10 @@ def test_it_fits_a_phone(colour, scheme):
 
 def test_hostile_names_stay_text(colour, tmp_path):
     page = (colour / "results/explore.html").read_text()
-    (study,) = content(page)[0]["studies"]
+    (study,) = parsed(page)[0]["studies"]
     study["rows"]["label"] = [f"L1_DNN1_DNN1{HOSTILE}"] * 8
     study["columns"][1]["heading"] = HOSTILE
-    (tmp_path / "page.html").write_text(explore.render(HOSTILE, [HOSTILE], {"studies": [study]}))
+    (tmp_path / "page.html").write_text(html.render(HOSTILE, [HOSTILE], {"studies": [study]}))
     with opened(tmp_path / "page.html") as hostile:
         assert "taken" in hostile.locator("h1").inner_text()
         assert hostile.title() == HOSTILE

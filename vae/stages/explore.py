@@ -4,7 +4,7 @@ import argparse
 
 from vae import arguments as shared
 from vae.files import write_text
-from vae.report import explore
+from vae.report.explore import page
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,4 +14,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write explore.html."""
-    write_text(args.output, explore.page(args.results, args.dataset))
+    write_text(args.output, page.of_study(args.results, args.dataset))

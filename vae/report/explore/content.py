@@ -1,41 +1,35 @@
-"""The explore page: a finished study in the browser, in one file that asks for nothing else.
+"""What the explore page holds of a study.
 
-Beside the table of models it holds what a picture of each needs: its training curve, the KLD of every latent dimension,
+Beside the table of models that is what a picture of each needs: its training curve, the KLD of every latent dimension,
 reconstructions and samples, and where it puts some test images in the plane of two principal components. A large study
 keeps these details for some models, and thins the table.
 """
 
 import base64
-import hashlib
 import io
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from vae import seeds
-from vae.analysis import effects, fidelity, table
-from vae.analysis.claims import verdicts
+from vae.analysis import table
 from vae.data import dataset as data
 from vae.files import read_json, read_npz
 from vae.grid import Network, Spec, folder
 from vae.measures.linear_vae import kld_per_dimension
-from vae.report import pages
 from vae.report.figures.drawing import BLUE, CLASS_COLOURS, GREEN, GREY, ORANGE
 from vae.report.figures.nats import PARTS, by_complexity, parts
 
 # Models of a table that stays whole, and of which details are kept; test images in planes; dimensions of the KLD.
 LISTED, DETAILED, SHOWN, DIMENSIONS = 2000, 120, 300, 64
+TRAVERSED = 10  # latent dimensions with a slider
 ACROSS = 20  # images in a row of a sheet
 FAMILIES = {"LIN": GREY, "DNN": BLUE, "CNN": ORANGE, "RES": GREEN}
 MORE_FAMILIES = ["#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]  # of Okabe & Ito too
-TEMPLATES, VENDOR = Path(__file__).parent / "templates", Path(__file__).parent / "vendor"
-LIBRARIES = ("d3.min.js", "plot.umd.min.js")
 
 # Columns with a heading of their own, and what they mean; others are called by their names.
 COLUMNS = {
@@ -69,34 +63,6 @@ COLUMNS = {
 LEFT_OUT = {"dataset_sha256", "device", "elbo", "variant"}
 
 
-def page(results: Path, dataset: Path) -> str:
-    """The page of the study in a folder of results, with its dataset.npz."""
-    rows = table.read(results / "tables/models.csv")
-    content = study(results, dataset, rows)
-    title, *sentences = _findings(results, table.base(rows))
-    if content["images"]["labels"] is None:
-        sentences.append(
-            "The dataset has no labels: nothing is read from codes, and no point has the colour of a class."
-        )
-    return render(title, sentences, {"studies": [content]})
-
-
-def render(title: str, sentences: list[str], content: dict) -> str:
-    """The page of what `study` gives, as HTML whose scripts are allowed by their hashes and nothing else is."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    scripts = [(VENDOR / name).read_text(encoding="utf-8") for name in LIBRARIES]
-    scripts.append((TEMPLATES / "explore.js").read_text(encoding="utf-8"))
-    return environment.get_template("explore.html").render(
-        title=title,
-        sentences=sentences,
-        style=(TEMPLATES / "explore.css").read_text(encoding="utf-8"),
-        scripts=scripts,
-        hashes=[base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts],
-        # No data can end the element that it stands in.
-        data=json.dumps(content, allow_nan=False, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c"),
-    )
-
-
 def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
     """What the page holds of a study: its table, thinned to `LISTED` models, and the details of `DETAILED` of them."""
     images, facts = data.read(dataset), read_json(dataset.with_suffix(".json"))
@@ -117,27 +83,19 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
         "details": details,
         "images": {
             "shape": list(images.test_images.shape[1:]),
-            "sheet": _sheet(images.test_images[shown]),
+            "sheet": _sheet(images.test_images[shown], lossless=True),  # models are asked about these
             "count": len(shown),
             "across": ACROSS,
             "labels": None if images.test_labels is None else images.test_labels[shown].tolist(),
             "classes": classes,
             "examples": None if examples is None else _sheet(images.test_images[examples]),
             "reconstructed": 0 if examples is None else len(examples),
+            "binarised": facts["binarised"],
         },
         "colours": {"families": _families(rows), "classes": _class_colours(len(classes))},
         "constant": _number(rows["mean_image_reconstruction"].max()),
         "parts": _parts(table.base(rows)),
     }
-
-
-def _findings(results: Path, rows: pd.DataFrame) -> list[str]:
-    """The title, and the sentences below it: the same as on the page of claims."""
-    claims = verdicts.read(results / "tables/claims.csv")
-    budget = table.read(results / "tables/fidelity.csv", fidelity.COLUMNS)
-    shares = table.read(results / "tables/effects.csv", effects.COLUMNS)
-    of_paper = claims[claims["of"] == "paper"]
-    return [pages.finding(rows, shares), *pages.summary(rows, budget, of_paper, shares)]
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
@@ -180,33 +138,35 @@ def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> 
     """What is shown of a model beside its numbers; and which test images are reconstructed."""
     path = folder(models, Spec.parse(row["label"]), row["seed"])
     history = table.read(path / "history.csv", ["epoch", "reconstruction", "kld"])
-    klds = np.sort(read_json(path / "metrics.json")["kld_per_dimension"])[::-1]
+    klds = np.array(read_json(path / "metrics.json")["kld_per_dimension"])
+    order = np.argsort(-klds, kind="stable")
     variant = row.get("variant", "")
     spectrum = np.array(spectra.get(variant, spectra[""]))
     linear = kld_per_dimension(spectrum, row["effective_beta"], row["latent_size"])
-    codes, examples = (
-        read_npz(path / "codes.npz", "components"),
-        read_npz(path / "examples.npz", "indices", "reconstructions", "samples"),
-    )
+    codes = read_npz(path / "codes.npz", "components", optional=("centre", "axes"))
+    examples = read_npz(path / "examples.npz", "indices", "reconstructions", "samples")
     return {
         "history": {name: _values(history[name]) for name in ("epoch", "reconstruction", "kld")},
-        "klds": _values(klds[:DIMENSIONS]),
+        "klds": _values(klds[order][:DIMENSIONS]),
+        "order": order[:TRAVERSED].tolist(),
         "linear": _values(linear[:DIMENSIONS]),
-        "plane": _plane(codes["components"][shown]),
+        "plane": _plane(codes["components"][shown])
+        | {name: np.round(codes[name], 5).tolist() for name in ("centre", "axes") if name in codes},
         "reconstructions": _sheet(examples["reconstructions"]),
         "samples": _sheet(examples["samples"]),
     }, examples["indices"]
 
 
-def _plane(points: np.ndarray) -> str:
-    """Points `[N, 2]` on a square grid of 16 bits, one scale for both axes, as base64 of little-endian numbers."""
+def _plane(points: np.ndarray) -> dict[str, Any]:
+    """Points `[N, 2]` in a square: base64 of little-endian numbers of 16 bits, and its middle and its side."""
     low, high = points.min(0), points.max(0)
-    scale = max((high - low).max(), np.finfo(np.float32).tiny)
-    centred = (points - (low + high) / 2) / scale + 0.5
-    return base64.b64encode((centred * 65535).round().astype("<u2").tobytes()).decode()
+    middle, side = (low + high) / 2, max(float((high - low).max()), float(np.finfo(np.float32).tiny))
+    placed = ((points - middle) / side + 0.5) * 65535
+    encoded = base64.b64encode(placed.round().astype("<u2").tobytes()).decode()
+    return {"points": encoded, "middle": middle.tolist(), "side": side}
 
 
-def _sheet(images: np.ndarray) -> str:
+def _sheet(images: np.ndarray, lossless: bool = False) -> str:
     """Images `uint8 [N, H, W]` or `[N, C, H, W]` in rows of `ACROSS`, as the URL of a picture that holds them."""
     planes = images[:, None] if images.ndim == 3 else images
     channels, height, width = planes.shape[1:]
@@ -219,7 +179,7 @@ def _sheet(images: np.ndarray) -> str:
     grid = sheet.reshape(lines, across, channels, height, width).transpose(0, 3, 1, 4, 2)
     picture = Image.fromarray(grid.reshape(lines * height, across * width, channels).squeeze())
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=75, method=6)
+    picture.save(stream, "WEBP", quality=75, method=6, lossless=lossless)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

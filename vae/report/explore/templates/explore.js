@@ -236,7 +236,7 @@ function legend() {
 function bytes(base64) { return Uint8Array.from(atob(base64), letter => letter.charCodeAt(0)); }
 function plane(model, side) {
   const { images, colours } = model.study;
-  const numbers = new Uint16Array(bytes(model.details.plane).buffer);
+  const numbers = new Uint16Array(bytes(model.details.plane.points).buffer);
   const points = Array.from({ length: images.count }, (_, i) => ({ i, x: numbers[2 * i], y: numbers[2 * i + 1], label: images.labels?.[i] }));
   const ofClass = new Map(images.classes.map((label, i) => [label, colours.classes[i]]));
   const plot = Plot.plot({ width: 420, height: 420, margin: 8, axis: null, ariaLabel: "Test images in two principal components of their codes", style: { background: "transparent" },
