@@ -356,6 +356,7 @@ for name, summary in {
     "decode": "decode codes with a trained decoder",
     "provenance": "say where the numbers of a model come from",
     "compare": "lay two studies beside each other",
+    "view": "open studies in the browser, to look at models and to draw for them",
     "native": "build the encoder in C++",
 }.items():
     TOOLS.add(name, summary)

@@ -12,6 +12,7 @@ from vae.analysis import effects, fidelity, table
 from vae.analysis.claims import verdicts
 from vae.report import pages
 from vae.report.explore import content
+from vae.report.explore.runtime import Runtime
 
 TEMPLATES, VENDOR = Path(__file__).parent / "templates", Path(__file__).parent / "vendor"
 LIBRARIES = ("d3.min.js", "plot.umd.min.js")
@@ -27,20 +28,47 @@ def of_study(results: Path, dataset: Path) -> str:
     return render(title, sentences, {"studies": [held]})
 
 
-def render(title: str, sentences: list[str], held: dict) -> str:
-    """The page of what `content.study` gives: HTML that may run its own scripts, by their hashes, and nothing else."""
+def render(title: str, sentences: list[str], held: dict, ready: Runtime | None = None) -> str:
+    """The page of what `content.study` gives; with a runtime, models run in it, from where `held["live"]` says."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    scripts = [(VENDOR / name).read_text(encoding="utf-8") for name in LIBRARIES]
-    scripts.append((TEMPLATES / "explore.js").read_text(encoding="utf-8"))
     return environment.get_template("explore.html").render(
         title=title,
         sentences=sentences,
+        policy=policy(held, ready),
         style=(TEMPLATES / "explore.css").read_text(encoding="utf-8"),
-        scripts=scripts,
-        hashes=[base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts],
+        scripts=_scripts(),
+        modules=_modules(ready),
         # No data can end the element that it stands in.
         data=json.dumps(held, allow_nan=False, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c"),
     )
+
+
+def policy(held: dict, ready: Runtime | None, served: bool = False) -> str:
+    """The Content-Security-Policy of the page: its own scripts, by their hashes, pictures in its data, nothing else.
+
+    With a runtime, WebAssembly too; where the page is `served`, it may ask its own server for models.
+    """
+    hashes = [hashlib.sha256(text.encode()).digest() for text in (*_scripts(), *_modules(ready))]
+    allowed = [f"'sha256-{base64.b64encode(value).decode()}'" for value in hashes]
+    rules = {
+        "default-src": ["'none'"],
+        "img-src": ["data:", "blob:"],
+        "style-src": ["'unsafe-inline'"],
+        "script-src": allowed + (["'wasm-unsafe-eval'"] if ready else []),
+        "connect-src": ["'self'"] if "models" in held.get("live", {}) else ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+    } | ({"frame-ancestors": ["'none'"]} if served else {})  # which stands in headers alone
+    return "; ".join(f"{name} {' '.join(values)}" for name, values in rules.items())
+
+
+def _scripts() -> list[str]:
+    scripts = [VENDOR / name for name in LIBRARIES] + [TEMPLATES / "explore.js"]
+    return [path.read_text(encoding="utf-8") for path in scripts]
+
+
+def _modules(ready: Runtime | None) -> list[str]:
+    return [ready.script, (TEMPLATES / "live.js").read_text(encoding="utf-8")] if ready else []
 
 
 def findings(results: Path, rows: pd.DataFrame) -> list[str]:

@@ -244,7 +244,25 @@ function plane(model, side) {
     marks: [Plot.dot(points, { x: "x", y: "y", r: 3, fill: point => ofClass.get(point.label) ?? "#888", fillOpacity: 0.8 }),
             Plot.dot(points, Plot.pointer({ x: "x", y: "y", r: 7, stroke: "currentColor", maxRadius: 30 }))] });
   const at = element("div", { class: "at", hidden: true });
-  const holder = element("div", { class: "plane" }, plot, at);
+  const marked = element("div", { class: "mark", hidden: true }, "×");
+  const [high, wide] = images.shape.slice(-2);
+  const decoded = element("canvas", { class: "image decoded", width: wide, height: high, hidden: true, "aria-label": "the decoded place" });
+  const holder = element("div", { class: "plane" }, plot, at, marked, decoded);
+  holder.decoded = decoded;
+  // Where a drawing lies; and the place under a pointer that is pressed.
+  const inner = 420 - 16;
+  holder.mark = place => {
+    marked.hidden = !place || place.some(value => value < 0 || value > 1);
+    if (!marked.hidden) [marked.style.left, marked.style.top] = [`${(100 * (8 + place[0] * inner)) / 420}%`, `${(100 * (412 - place[1] * inner)) / 420}%`];
+  };
+  const dragged = event => {
+    if (!(event.buttons & 1)) return;
+    const box = plot.getBoundingClientRect(), scale = 420 / box.width;
+    const place = [((event.clientX - box.left) * scale - 8) / inner, (412 - (event.clientY - box.top) * scale) / inner];
+    document.dispatchEvent(new CustomEvent("plane", { detail: { side, place, holder } }));
+  };
+  plot.addEventListener("pointerdown", dragged);
+  plot.addEventListener("pointermove", dragged);
   plot.addEventListener("input", () => point(plot.value?.i ?? null, side));
   plot.addEventListener("pointerleave", () => point(null));
   holder.place = i => {
@@ -355,6 +373,9 @@ function saveCsv() {
   URL.revokeObjectURL(link.href);
 }
 
+// Told of what has changed: the part of the page in which models run, where there is one.
+const listeners = [];
+
 // --- What changes with what ------------------------------------------------------------------------------------------
 function render(keys = Object.keys(DEFAULTS)) {
   const touched = names => keys.some(key => names.some(name => key === name || key.startsWith(name)));
@@ -362,6 +383,7 @@ function render(keys = Object.keys(DEFAULTS)) {
   if (touched(["a", "b", "x", "y", "search", "no_"])) scatter();
   if (touched(["a", "b"]) && keys.some(key => key === "a" || key === "b")) { chosen(); bars(); }
   if (touched(["sort", "down", "columns", "search", "no_"])) rows(); else pressed();
+  for (const listener of listeners) listener(keys);
 }
 let waiting;
 window.addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => { scatter(); bars(); }, 150); });

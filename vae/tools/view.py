@@ -1,0 +1,121 @@
+"""Open studies in the browser: models to look at, and to try by drawing; or write one file that has some in it."""
+
+import argparse
+import base64
+import getpass
+import gzip
+import logging
+import os
+import platform
+import webbrowser
+from pathlib import Path
+
+import pandas as pd
+
+from export.half import halved
+from vae.analysis import table
+from vae.errors import UserError
+from vae.files import write_text
+from vae.grid import Spec, folder
+from vae.report.explore import content, page, server
+from vae.report.explore.runtime import Runtime, runtime
+
+log = logging.getLogger(__name__)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The folders of studies, and where to show or to write them."""
+    parser.add_argument("results", type=Path, nargs="*", default=[Path("results")], help="folders of studies; results")
+    parser.add_argument("--port", type=int, default=0, help="of the page on this machine; any that is free by default")
+    parser.add_argument("--no-browser", action="store_true", help="print the address, and open nothing")
+    parser.add_argument(
+        "--runtime", type=Path, metavar="FOLDER", help="that of onnxruntime-web, where npm is not there"
+    )
+    parser.add_argument(
+        "--pack", type=Path, metavar="PAGE", help="write one .html with models in it, and serve nothing"
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="LABEL",
+        help="which models are in it, as L50_DNN1_CNN4 or L50_DNN1_CNN4.1 (seed)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve the page until it is interrupted, or write it."""
+    if bool(args.pack) != bool(args.models):
+        raise UserError("--pack PAGE and --models LABEL … belong together")
+    studies = [(results, table.read(results / "tables/models.csv")) for results in args.results]
+    if args.pack:
+        write_text(args.pack, _packed(studies, args.models, runtime(args.runtime)))
+        print(f"{args.pack}: {args.pack.stat().st_size / 1e6:.1f} MB")
+        return
+    _serve(studies, args)
+
+
+def _held(studies: list[tuple[Path, pd.DataFrame]]) -> dict:
+    return {"studies": [content.study(results, results / "data/dataset.npz", rows) for results, rows in studies]}
+
+
+def _findings(studies: list[tuple[Path, pd.DataFrame]]) -> tuple[str, list[str]]:
+    """The title and the sentences of the page: those of a study; of several, what each finds."""
+    found = [page.findings(results, table.base(rows)) for results, rows in studies]
+    if len(found) == 1:
+        return found[0][0], found[0][1:]
+    return f"{len(found)} studies beside each other", [
+        f"{results}: {title}." for (results, _), (title, *_) in zip(studies, found, strict=True)
+    ]
+
+
+def _serve(studies: list[tuple[Path, pd.DataFrame]], args: argparse.Namespace) -> None:
+    title, sentences = _findings(studies)
+    held, files, ready = _held(studies), server.models(studies), None
+    try:
+        ready = runtime(args.runtime)
+    except UserError as error:
+        # All but the models themselves can be looked at without.
+        log.warning("%s", error)
+        sentences = [*sentences, f"To draw, and to run models here: {error}."]
+    if ready:
+        held["live"], wasm = {"wasm": "/runtime.wasm", "models": "/models/"}, ready.wasm
+        files["/runtime.wasm"] = lambda: wasm
+    html = page.render(title, sentences, held, ready).encode()
+    served = server.server(files | {"/": lambda: html}, page.policy(held, ready, served=True), args.port)
+    address = f"http://{server.ADDRESS}:{served.server_port}/"
+    print(f"{address} (Ctrl-C ends)", flush=True)
+    if "SSH_CONNECTION" in os.environ or "SLURM_JOB_ID" in os.environ:
+        there = f"{getpass.getuser()}@{platform.node()}"
+        print(f"On your machine: ssh -L {served.server_port}:{server.ADDRESS}:{served.server_port} {there}", flush=True)
+    elif not args.no_browser:
+        webbrowser.open(address)
+    try:
+        served.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        served.server_close()
+
+
+def _packed(studies: list[tuple[Path, pd.DataFrame]], names: list[str], ready: Runtime) -> str:
+    """The page with the runtime and these models in it, their weights of half precision."""
+    held, packed = _held(studies), {}
+    for place, (results, rows) in enumerate(studies):
+        usable = rows[rows["status"] == "ok"]
+        known = {f"{label}.{seed}": label for label, seed in zip(usable["label"], usable["seed"], strict=True)}
+        for name in names:
+            key = name if name in known else next((key for key in known if key.rsplit(".", 1)[0] == name), None)
+            if key:
+                path = folder(results / "models", Spec.parse(known[key]), int(key.rsplit(".", 1)[1]))
+                packed[f"{place}/{key}"] = {
+                    side: _deflated(halved((path / f"{side}.onnx").read_bytes())) for side in server.SIDES
+                }
+    missing = [name for name in names if not any(key.split("/", 1)[1].startswith(name) for key in packed)]
+    if missing:
+        raise UserError(f"{missing[0]}: no such model in {', '.join(str(results) for results, _ in studies)}")
+    held["live"] = {"wasm": _deflated(ready.wasm), "packed": packed}
+    return page.render(*_findings(studies), held, ready)
+
+
+def _deflated(raw: bytes) -> str:
+    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
