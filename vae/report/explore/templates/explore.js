@@ -45,7 +45,8 @@ const FILTERS = ["latent_size", "encoder", "decoder", "seed", "status", ...(SEVE
   .filter(name => new Set(MODELS.map(model => of(model, name))).size > 1);
 function of(model, name) { return name === "study" ? model.study.name : model[name]; }
 const USABLE = MODELS.filter(model => model.status === "ok");
-const best = [...USABLE].sort((a, b) => (a.loss ?? Infinity) - (b.loss ?? Infinity));
+const plain = model => model.label === `L${model.latent_size}_${model.encoder}_${model.decoder}`;  // not of a sweep
+const best = USABLE.filter(plain).sort((a, b) => (a.loss ?? Infinity) - (b.loss ?? Infinity));
 
 // --- The state, and its place in the URL -----------------------------------------------------------------------------
 const DEFAULTS = {
@@ -91,13 +92,13 @@ function numbers(model) {
 const whole = (low, high) => [...new Set(d3.ticks(low, high, 4).map(Math.round))];
 function curve({ history }) {
   const points = history.epoch.flatMap((epoch, i) => history.reconstruction[i] == null ? [] : [{ epoch, nats: history.reconstruction[i] + history.kld[i] }]);
-  return Plot.plot({ ...ORDINARY, ariaLabel: "Training curve", x: { label: "epoch", ticks: whole(1, history.epoch.length) }, y: { label: "−ELBO in training", ticks: 4 },
+  return Plot.plot({ ...ORDINARY, ariaLabel: "Training curve", x: { label: "epoch", ticks: whole(1, history.epoch.length), tickFormat: "d" }, y: { label: "−ELBO in training", ticks: 4 },
     marks: [Plot.lineY(points, { x: "epoch", y: "nats", stroke: "currentColor" }), Plot.dot(points, { x: "epoch", y: "nats", r: 2, fill: "currentColor" })] });
 }
 function dimensions({ klds, linear }) {
   const bars = klds.map((nats, i) => ({ dimension: i + 1, nats }));
   const theory = linear.map((nats, i) => ({ dimension: i + 1, nats }));
-  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension", x: { label: "latent dimension, sorted", ticks: whole(1, klds.length) }, y: { label: "KLD, nats", ticks: 4 },
+  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension", x: { label: "latent dimension, sorted", domain: [0.5, klds.length + 0.5], ticks: whole(1, klds.length), tickFormat: "d" }, y: { label: "KLD, nats", ticks: 4 },
     marks: [Plot.ruleX(bars, { x: "dimension", y: "nats", stroke: "#0072B2", strokeWidth: Math.max(1, 180 / bars.length) }),
             Plot.line(theory, { x: "dimension", y: "nats", stroke: "currentColor", strokeDasharray: "3 2" }), Plot.ruleY([0])] });
 }
@@ -112,6 +113,8 @@ function pictures(model) {
     strip(model, "samples from the prior", samples, 10)].filter(Boolean).flat();
 }
 const card = byId("card");
+let pointer = [0, 0];
+for (const name of ["pointerover", "pointermove"]) window.addEventListener(name, event => { pointer = [event.clientX, event.clientY]; }, true);
 function showCard(model, x, y) {
   if (!model) { card.hidden = true; return; }
   card.replaceChildren(element("h3", {}, model.name), ...numbers(model));
@@ -199,9 +202,8 @@ function scatter() {
     r: { type: "sqrt", domain: [0, d3.max(MODELS, model => model.latent_size)], range: [2.5, 8] },
     symbol: { domain: DECODERS, range: DECODERS.map((_, i) => SYMBOLS[i % SYMBOLS.length]) }, marks,
   });
-  let pointed = null, at = [0, 0];
-  plot.addEventListener("pointermove", event => { at = [event.clientX, event.clientY]; }, true);
-  plot.addEventListener("input", () => { pointed = plot.value; showCard(pointed, ...at); });
+  let pointed = null;
+  plot.addEventListener("input", () => { pointed = plot.value; showCard(pointed, ...pointer); });
   plot.addEventListener("pointerleave", () => { pointed = null; showCard(null); });
   plot.addEventListener("click", event => { if (pointed) set({ [event.shiftKey ? "b" : "a"]: pointed.key }); });
   holder.replaceChildren(models.length ? plot : element("p", {}, "No model is left; choose fewer filters, or another search."));

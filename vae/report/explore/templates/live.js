@@ -225,7 +225,7 @@ async function sides() {
 const figure = (caption, picture) => element("figure", {}, picture, element("figcaption", {}, caption));
 function bar(klds) {
   const sorted = [...klds].sort((a, b) => b - a).slice(0, 64).map((nats, i) => ({ dimension: i + 1, nats }));
-  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension for this image", x: { label: "latent dimension, sorted", ticks: whole(1, sorted.length) }, y: { label: "KLD of this image, nats", ticks: 4 },
+  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension for this image", x: { label: "latent dimension, sorted", domain: [0.5, sorted.length + 0.5], ticks: whole(1, sorted.length), tickFormat: "d" }, y: { label: "KLD of this image, nats", ticks: 4 },
     marks: [Plot.ruleX(sorted, { x: "dimension", y: "nats", stroke: "#0072B2", strokeWidth: Math.max(1, 180 / sorted.length) }), Plot.ruleY([0])] });
 }
 // Where a code lies in the plane of its model, and a code of a place there.
@@ -244,7 +244,7 @@ function fromPlane(model, place) {
 let gridCells = [];
 function grid() {
   const size = Number(ofSize.value), seed = BY_KEY.get(state.a)?.seed;
-  const models = USABLE.filter(model => runnable(model) && model.latent_size === size && model.study === STUDIES[0] && model.label === `L${size}_${model.encoder}_${model.decoder}`);
+  const models = USABLE.filter(model => runnable(model) && model.latent_size === size && model.study === STUDIES[0] && plain(model));
   const one = (encoder, decoder) => { const both = models.filter(model => model.encoder === encoder && model.decoder === decoder); return both.find(model => model.seed === seed) ?? both[0]; };
   const deep = (x, y) => x.localeCompare(y, "en", { numeric: true });
   const encoders = [...new Set(models.map(model => model.encoder))].sort(deep), decoders = [...new Set(models.map(model => model.decoder))].sort(deep);
