@@ -278,3 +278,13 @@ def test_hostile_names_stay_text(colour, tmp_path):
         assert "taken" in hostile.locator("h1").inner_text()
         assert hostile.title() == HOSTILE
         assert not hostile.locator("img[src=x]").count()
+        # Nor would a script run that had come in all the same.
+        hostile.evaluate(
+            "() => { const one = document.createElement('script'); one.textContent = 'document.title = \"taken\"';"
+            " document.body.append(one); document.body.setAttribute('onclick', 'document.title = \"taken\"');"
+            " document.body.click(); }"
+        )
+        assert hostile.title() == HOSTILE
+        assert len(hostile.said) == 2
+        assert all("Content Security Policy" in message for message in hostile.said)
+        hostile.said.clear()
