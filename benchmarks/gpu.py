@@ -98,7 +98,7 @@ def training_part(file: Path | None, minutes: float) -> Found:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         training.write_sample(root, TRAINED)
-        labels = {name: f"L{training.LATENT_SIZE}_{name}" for name in training.MODELS}
+        labels = {name: f"L{training.WIDE.latent_size}_{name}" for name in training.MODELS}
         # First, before this process is made to compute deterministically.
         stock = {name: middle(training.stock, label, root, on, 1) for name, label in labels.items()}
         limits = {precision: training.matrix_limit(on, precision) for precision in PRECISIONS}

@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from training import EXTENTS, WIDE, Size
 
 from vae.grid import Network, Spec
 
 Weights = list[dict[str, jax.Array]]
-CHANNELS, SIZES = (1, 16, 32, 64, 128), (28, 14, 7, 4, 2)
-HIDDEN, PIXELS, LATENT_SIZE = 512, 784, 98
+PIXELS = 784
 
 
-def weights(encoder: Network, decoder: Network, seed: int) -> dict[str, Weights]:
+def weights(encoder: Network, decoder: Network, seed: int, size: Size = WIDE) -> dict[str, Weights]:
     """Weights of both sides by layer, uniform as torch draws them (variance 1 / (3 · inputs))."""
+    channels, hidden, latent = size.channels, size.hidden_units, size.latent_size
     generator = np.random.default_rng(seed)
 
     def layer(shape: tuple[int, ...], inputs: int) -> dict[str, jax.Array]:
@@ -36,20 +37,19 @@ def weights(encoder: Network, decoder: Network, seed: int) -> dict[str, Weights]
         return layer((5, 5, inputs, outputs), 25 * inputs)
 
     if encoder.family == "DNN":
-        sizes = [PIXELS] + [HIDDEN] * encoder.depth
+        sizes = [PIXELS] + [hidden] * encoder.depth
         body = [dense(*pair) for pair in pairwise(sizes)]
-        features = HIDDEN
+        features = hidden
     else:
-        body = [convolution(CHANNELS[i], CHANNELS[i + 1]) for i in range(encoder.depth)]
-        features = CHANNELS[encoder.depth] * SIZES[encoder.depth] ** 2
+        body = [convolution(channels[i], channels[i + 1]) for i in range(encoder.depth)]
+        features = channels[encoder.depth] * EXTENTS[encoder.depth] ** 2
     if decoder.family == "DNN":
-        sizes = [LATENT_SIZE] + [HIDDEN] * decoder.depth + [PIXELS]
+        sizes = [latent] + [hidden] * decoder.depth + [PIXELS]
         of_decoder = [dense(*pair) for pair in pairwise(sizes)]
     else:
-        smallest = CHANNELS[decoder.depth] * SIZES[decoder.depth] ** 2
-        of_decoder = [dense(LATENT_SIZE, smallest)]
-        of_decoder += [convolution(CHANNELS[i + 1], CHANNELS[i]) for i in reversed(range(decoder.depth))]
-    return {"encoder": [*body, dense(features, 2 * LATENT_SIZE)], "decoder": of_decoder}
+        of_decoder = [dense(latent, channels[decoder.depth] * EXTENTS[decoder.depth] ** 2)]
+        of_decoder += [convolution(channels[i + 1], channels[i]) for i in reversed(range(decoder.depth))]
+    return {"encoder": [*body, dense(features, 2 * latent)], "decoder": of_decoder}
 
 
 def _leaky(values: jax.Array) -> jax.Array:
@@ -83,15 +83,15 @@ def decode(decoder: Network, layers: Weights, codes: jax.Array) -> jax.Array:
     """Logits `[B, 28, 28, 1]` of codes."""
     maps = _dense(layers[0], codes)
     if decoder.family == "CNN":
-        size = SIZES[decoder.depth]
-        maps = maps.reshape(len(codes), size, size, CHANNELS[decoder.depth])
+        side = EXTENTS[decoder.depth]
+        maps = maps.reshape(len(codes), side, side, -1)
     for place, layer in enumerate(layers[1:]):
         maps = _leaky(maps)
         if decoder.family == "DNN":
             maps = _dense(layer, maps)
         else:
             # A transposed convolution is that of the map with zeros between its values.
-            wanted = SIZES[decoder.depth - place - 1]
+            wanted = EXTENTS[decoder.depth - place - 1]
             maps = _convolution(layer, maps, 1, 2, (2, 2 + 1 - wanted % 2))
     return maps.reshape(len(codes), 28, 28, 1)
 
@@ -104,8 +104,8 @@ def loss(networks: tuple[Network, Network], both: dict[str, Weights], images: ja
     return reconstruction - 0.5 * jnp.mean(1 + log_variance - mean**2 - jnp.exp(log_variance))
 
 
-def training(networks: tuple[Network, Network], size: int):
-    """Adam, and a function that trains an epoch in batches of `size`.
+def training(networks: tuple[Network, Network], size: Size = WIDE):
+    """Adam, and a function that trains an epoch.
 
     Dense models are trained in one compiled call an epoch, convolutional ones in one a batch: within a scan, XLA
     computes convolutions far slower on a CPU.
@@ -116,14 +116,14 @@ def training(networks: tuple[Network, Network], size: int):
         both, state, images = carry
         chosen, key = batch
         inputs = images[chosen][..., None].astype(jnp.float32) / 255
-        noise = jax.random.normal(key, (size, LATENT_SIZE))
+        noise = jax.random.normal(key, (size.batch, size.latent_size))
         gradients = jax.grad(partial(loss, networks))(both, inputs, noise)
         updates, state = optimizer.update(gradients, state)
         return (optax.apply_updates(both, updates), state, images), None
 
     def draws(key, count):
         order_key, noise_key = jax.random.split(key)
-        order = jax.random.permutation(order_key, count)[: count // size * size].reshape(-1, size)
+        order = jax.random.permutation(order_key, count)[: count // size.batch * size.batch].reshape(-1, size.batch)
         return order, jax.random.split(noise_key, len(order))
 
     @partial(jax.jit, donate_argnums=0)
@@ -140,15 +140,15 @@ def training(networks: tuple[Network, Network], size: int):
     return optimizer, in_turn if "CNN" in {network.family for network in networks} else scanned
 
 
-def rate(label: str, images: np.ndarray, size: int, threads: int) -> float:
+def rate(label: str, images: np.ndarray, size: Size, threads: int) -> float:
     """Images per second of an epoch, after one that compiles; `images` are `uint8 [N, 28, 28]`."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     spec = Spec.parse(label)
     networks = spec.encoder, spec.decoder
-    both = weights(*networks, 0)
+    both = weights(*networks, 0, size)
     optimizer, train = training(networks, size)
     carry = both, optimizer.init(both), jnp.asarray(images)
     for seed in range(2):
         start = perf_counter()
         carry = jax.block_until_ready(train(carry, jax.random.key(seed)))
-    return len(images) // size * size / (perf_counter() - start)
+    return len(images) // size.batch * size.batch / (perf_counter() - start)

@@ -1,14 +1,15 @@
 """How fast models train, against the loop that everybody writes and against the machine itself.
 
-    python benchmarks/training.py [--json FILE] [--threads N] [--together M] [--precision P]
+    python benchmarks/training.py [--size wide|study] [--json FILE] [--threads N] [--together M] [--precision P]
 
-Both train the same four models (512 hidden units, channels 16-32-64-128, latent size 98, batches of 128, Adam, the mean
-objective) on the same number of images, alternately, each in a process of its own, and the medians of their rates are
-compared; the package trains as a job of the workflow does. Where JAX is installed (`pip install -e .[benchmarks]`), its
-loop is measured too, on CPUs. With `--together`, by default 20 on a GPU, it trains that
-many seeds at once, and its rate is that of all of them. The limit is the rate of a large matrix product at the same
-precision, measured in the same run, over the FLOPs of a training step: three times those of a forward pass (the pass,
-and one product each for the gradients of inputs and of weights), which `vae.models.flops` counts.
+Both train the same four models (512 hidden units, channels 16-32-64-128, latent size 98, batches of 128; with `--size
+study` those of the default study's size: 256, 8-16-32-64, 50, batches of 64), by Adam, with the mean objective, on the
+same number of images, alternately, each in a process of its own, and the medians of their rates are compared; the
+package trains as a job of the workflow does. Where JAX is installed (`pip install -e .[benchmarks]`), its loop is
+measured too, on CPUs. With `--together`, by default 20 on a GPU, the package trains that many seeds at once, and its
+rate is that of all of them. The limit is the rate of a large matrix product at the same precision, measured in the same
+run, over the FLOPs of a training step: three times those of a forward pass (the pass, and one product each for the
+gradients of inputs and of weights), which `vae.models.flops` counts.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from math import prod
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,38 +48,61 @@ from vae.training.recipe import Recipe, Training
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "vae/data/mnist_sample"
 MODELS = ("DNN1_DNN1", "DNN3_DNN3", "CNN1_CNN1", "CNN3_CNN3")
-LATENT_SIZE, BATCH, REPEATS = 98, 128, 5
+REPEATS = 5
 IMAGES = {"cpu": 8_000, "cuda": 60_000}
-WIDTHS = Networks(hidden_units=512, base_channels=16)
+
+
+class Size(NamedTuple):
+    """How wide models are, and how many images a step takes."""
+
+    hidden_units: int
+    base_channels: int
+    latent_size: int
+    batch: int
+
+    @property
+    def widths(self) -> Networks:
+        return Networks(self.hidden_units, self.base_channels)
+
+    @property
+    def channels(self) -> list[int]:
+        """Of the image, and of the maps of each block."""
+        return [1, *(self.base_channels * 2**block for block in range(4))]
+
+
+WIDE, STUDY = Size(512, 16, 98, 128), Size(256, 8, 50, 64)
+SIZES = {"wide": WIDE, "study": STUDY}
+# Sides of the image, and of the maps of each block.
+EXTENTS = [28, 14, 7, 4, 2]
 OBJECTIVE = Objective("bernoulli", 0.1, 1.0, "mean")
 
 
 class Stock(nn.Module):
     """The same architecture, as most people write it."""
 
-    def __init__(self, encoder: Network, decoder: Network):
+    def __init__(self, encoder: Network, decoder: Network, size: Size = WIDE):
         super().__init__()
-        channels, sizes = [1, 16, 32, 64, 128], [28, 14, 7, 4, 2]
+        channels, sizes, hidden, latent = size.channels, EXTENTS, size.hidden_units, size.latent_size
         layers, features = [nn.Flatten()], 784
         if encoder.family == "DNN":
             for _ in range(encoder.depth):
-                layers += [nn.Linear(features, 512), nn.LeakyReLU()]
-                features = 512
+                layers += [nn.Linear(features, hidden), nn.LeakyReLU()]
+                features = hidden
         else:
             for i in reversed(range(encoder.depth)):
                 layers = [nn.Conv2d(channels[i], channels[i + 1], 5, 2, 2), nn.LeakyReLU(), *layers]
             features = channels[encoder.depth] * sizes[encoder.depth] ** 2
         self.encoder = nn.Sequential(*layers)
-        self.mean, self.log_variance = nn.Linear(features, LATENT_SIZE), nn.Linear(features, LATENT_SIZE)
+        self.mean, self.log_variance = nn.Linear(features, latent), nn.Linear(features, latent)
         if decoder.family == "DNN":
-            layers, features = [], LATENT_SIZE
+            layers, features = [], latent
             for _ in range(decoder.depth):
-                layers += [nn.Linear(features, 512), nn.LeakyReLU()]
-                features = 512
-            layers += [nn.Linear(512, 784), nn.Unflatten(1, (1, 28, 28))]
+                layers += [nn.Linear(features, hidden), nn.LeakyReLU()]
+                features = hidden
+            layers += [nn.Linear(hidden, 784), nn.Unflatten(1, (1, 28, 28))]
         else:
             smallest = (channels[decoder.depth], sizes[decoder.depth], sizes[decoder.depth])
-            layers = [nn.Linear(LATENT_SIZE, prod(smallest)), nn.Unflatten(1, smallest)]
+            layers = [nn.Linear(latent, prod(smallest)), nn.Unflatten(1, smallest)]
             for i in reversed(range(decoder.depth)):
                 padding = 1 - sizes[i] % 2
                 layers += [nn.LeakyReLU(), nn.ConvTranspose2d(channels[i + 1], channels[i], 5, 2, 2, padding)]
@@ -90,13 +115,13 @@ class Stock(nn.Module):
         return self.decoder(codes), mean, log_variance
 
 
-def stock(label: str, root: Path, on: str, threads: int) -> float:
+def stock(label: str, root: Path, on: str, threads: int, size: Size = WIDE) -> float:
     """One epoch as most people write it; images per second."""
     torch.set_num_threads(threads)
     dataset = datasets.MNIST(root, transform=transforms.ToTensor())
-    loader = DataLoader(dataset, BATCH, shuffle=True)
+    loader = DataLoader(dataset, size.batch, shuffle=True)
     spec = Spec.parse(label)
-    model = Stock(spec.encoder, spec.decoder).to(on)
+    model = Stock(spec.encoder, spec.decoder, size).to(on)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     start = perf_counter()
     for images, _ in loader:
@@ -112,24 +137,24 @@ def stock(label: str, root: Path, on: str, threads: int) -> float:
     return len(dataset) / (perf_counter() - start)
 
 
-def ours(label: str, root: Path, on: str, threads: int, together: int, precision: str) -> float:
+def ours(label: str, root: Path, on: str, threads: int, together: int, precision: str, size: Size = WIDE) -> float:
     """One epoch as a job of the workflow trains it; images per second, of all models trained at once."""
     torch.set_num_threads(threads)
     logging.getLogger("vae").setLevel(logging.ERROR)
     devices.set_arithmetic(precision)
     images = torch.from_numpy(readers.read(root / "MNIST/raw").train_images.copy()).to(on)
-    recipe = Recipe(WIDTHS, OBJECTIVE, Training("adam", 1e-3, BATCH, 1, None, precision))
+    recipe = Recipe(size.widths, OBJECTIVE, Training("adam", 1e-3, size.batch, 1, None, precision))
     members = [(Spec.parse(label), seed) for seed in range(together)]
     if together == 1 and on == "cpu":
         return loop.train(*members[0], images, recipe, torch.device(on)).images_per_second
     return schedule.train_together(members, images, {"": recipe}, torch.device(on))[0].images_per_second
 
 
-def of_jax(label: str, root: Path, on: str, threads: int) -> float:
+def of_jax(label: str, root: Path, on: str, threads: int, size: Size) -> float:
     """One epoch in JAX; images per second."""
     from jax_peer import rate
 
-    return rate(label, readers.read(root / "MNIST/raw").train_images, BATCH, threads)
+    return rate(label, readers.read(root / "MNIST/raw").train_images, size, threads)
 
 
 def matrix_limit(on: str, precision: str) -> float:
@@ -145,10 +170,12 @@ def matrix_limit(on: str, precision: str) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def step_flops(label: str) -> int:
+def step_flops(label: str, size: Size = WIDE) -> int:
     """FLOPs of a training step for one image."""
-    model = build(Spec.parse(label), (28, 28), WIDTHS, seed=0)
-    return 3 * (flops(model.encoder, torch.zeros(1, 1, 28, 28)) + flops(model.decoder, torch.zeros(1, LATENT_SIZE)))
+    model = build(Spec.parse(label), (28, 28), size.widths, seed=0)
+    return 3 * (
+        flops(model.encoder, torch.zeros(1, 1, 28, 28)) + flops(model.decoder, torch.zeros(1, size.latent_size))
+    )
 
 
 def write_sample(root: Path, count: int) -> None:
@@ -193,12 +220,14 @@ def main(arguments: list[str] | None = None) -> None:
     on = devices.pick("auto").type
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the table to this file too")
+    parser.add_argument("--size", default="wide", choices=SIZES, help="of the models and their batches")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--together", type=int, default=20 if on == "cuda" else 1, help="models trained at once")
     parser.add_argument(
         "--precision", default="fp32", choices=["fp32", "tf32", "bf16"], help="of the package's training"
     )
     args = parser.parse_args(arguments)
+    size = SIZES[args.size]
     torch.set_num_threads(args.threads)
     limit = matrix_limit(on, args.precision)
     print(f"{devices.describe(torch.device(on))}, {args.threads} threads, torch {torch.__version__}")
@@ -216,16 +245,16 @@ def main(arguments: list[str] | None = None) -> None:
         root = Path(scratch)
         write_sample(root, IMAGES[on])
         for name in MODELS:
-            label = f"L{LATENT_SIZE}_{name}"
+            label = f"L{size.latent_size}_{name}"
             common = (label, root, on, args.threads)
             runs = {
-                "stock": partial(theirs.submit, stock, *common),
-                "ours": partial(tuned.submit, ours, *common, args.together, args.precision),
+                "stock": partial(theirs.submit, stock, *common, size),
+                "ours": partial(tuned.submit, ours, *common, args.together, args.precision, size),
             }
             if with_jax:
-                runs["jax"] = partial(peer.submit, of_jax, *common)
+                runs["jax"] = partial(peer.submit, of_jax, *common, size)
             rates = alternate({kind: lambda run=run: run().result() for kind, run in runs.items()})
-            possible = limit / step_flops(label)
+            possible = limit / step_flops(label, size)
             row = {
                 "name": name,
                 "baseline": rates["stock"],

@@ -86,7 +86,7 @@ def test_the_models_in_jax_are_those_of_the_stock_loop_and_learn(benchmark, prog
         """Channels-first, for channels-last values along this axis, where the maps of a side are convolutional."""
         if side.family == "DNN":
             return values
-        channels, size = peer.CHANNELS[side.depth], peer.SIZES[side.depth]
+        channels, size = benchmark.WIDE.channels[side.depth], benchmark.EXTENTS[side.depth]
         shape = (*values.shape[:axis], size, size, channels, *values.shape[axis + 1 :])
         return np.moveaxis(values.reshape(shape), axis + 2, axis).reshape(values.shape)
 
@@ -118,7 +118,7 @@ def test_the_models_in_jax_are_those_of_the_stock_loop_and_learn(benchmark, prog
     wanted = nats + benchmark.OBJECTIVE.beta * kld(mean, log_variance).mean()
     before = peer.loss(networks, drawn, images, noise)
     assert float(before) == pytest.approx(float(wanted), rel=1e-5)
-    optimizer, train = peer.training(networks, 64)
+    optimizer, train = peer.training(networks, benchmark.WIDE._replace(batch=64))
     carry = drawn, optimizer.init(drawn), peer.jnp.asarray(images[..., 0] * 255, "uint8")
     for seed in range(3):
         carry = train(carry, peer.jax.random.key(seed))
@@ -159,7 +159,7 @@ def test_every_program_starts_from_any_folder(name, tmp_path):
 def test_the_stock_models_are_those_of_the_package(benchmark):
     for name in (*benchmark.MODELS, "CNN2_DNN1", "DNN2_CNN4"):
         spec = Spec.parse(f"L98_{name}")
-        ours = build(spec, (28, 28), benchmark.WIDTHS, 0)
+        ours = build(spec, (28, 28), benchmark.WIDE.widths, 0)
         assert parameters(benchmark.Stock(spec.encoder, spec.decoder)) == parameters(ours), name
 
 

@@ -220,6 +220,15 @@ def npy(shape, descr="|u1", content=b""):
     return stream.getvalue() + content
 
 
+def encrypted(archive):
+    """The same zip, whose directory says that its files are encrypted."""
+    raw, start = bytearray(archive), archive.index(b"PK\1\2")
+    while raw[start : start + 4] == b"PK\1\2":
+        raw[start + 8] |= 1
+        start += 46 + sum(int.from_bytes(raw[start + at : start + at + 2], "little") for at in (28, 30, 32))
+    return bytes(raw)
+
+
 NPZ_OF_STRANGERS = {
     "claims a terabyte": with_member(npy((2**20, 2**10, 2**10), content=bytes(8))),
     "claims more than can be counted": with_member(npy((2**40, 2**40), content=bytes(8))),
@@ -232,7 +241,7 @@ NPZ_OF_STRANGERS = {
     "is pickled": with_member(npy((1,), "|O", pickle.dumps(Evil()))),
     "is a pickle": with_member(pickle.dumps(Evil())),
     "is text": with_member(npy((1, 1, 1), "<U1", bytes(4))),
-    "is encrypted": npz().replace(b"PK\1\2\x2d\3\x2d\0\0\0", b"PK\1\2\x2d\3\x2d\0\1\0"),
+    "is encrypted": encrypted(npz()),
     "is packed by no known method": npz().replace(b"\0\0\0\0\0\0!\0", b"\0\0\x63\0\0\0!\0"),
     "is not a zip": pickle.dumps(Evil()),
 }

@@ -99,20 +99,20 @@ def _serve(studies: list[tuple[Path, pd.DataFrame]], args: argparse.Namespace) -
 
 def _packed(studies: list[tuple[Path, pd.DataFrame]], names: list[str], ready: Runtime) -> str:
     """The page with the runtime and these models in it, their weights of half precision."""
-    held, packed = _held(studies), {}
+    held, packed, missing = _held(studies), {}, set(names)
     for place, (results, rows) in enumerate(studies):
-        usable = rows[rows["status"] == "ok"]
-        known = {f"{label}.{seed}": label for label, seed in zip(usable["label"], usable["seed"], strict=True)}
+        usable = rows[rows["status"] == "ok"].sort_values("seed", kind="stable")
+        known = {f"{row['label']}.{row['seed']}": row for _, row in usable.iterrows()}
         for name in names:
-            key = name if name in known else next((key for key in known if key.rsplit(".", 1)[0] == name), None)
+            # The first seed, where none is named.
+            key = next((key for key in known if name in (key, known[key]["label"])), None)
             if key:
-                path = folder(results / "models", Spec.parse(known[key]), int(key.rsplit(".", 1)[1]))
-                packed[f"{place}/{key}"] = {
-                    side: _deflated(halved((path / f"{side}.onnx").read_bytes())) for side in server.SIDES
-                }
-    missing = [name for name in names if not any(key.split("/", 1)[1].startswith(name) for key in packed)]
+                path = folder(results / "models", Spec.parse(known[key]["label"]), known[key]["seed"])
+                graphs = {side: halved((path / f"{side}.onnx").read_bytes()) for side in server.SIDES}
+                packed[f"{place}/{key}"] = {side: _deflated(graph) for side, graph in graphs.items()}
+                missing.discard(name)
     if missing:
-        raise UserError(f"{missing[0]}: no such model in {', '.join(str(results) for results, _ in studies)}")
+        raise UserError(f"{min(missing)}: no such model in {', '.join(str(results) for results, _ in studies)}")
     held["live"] = {"wasm": _deflated(ready.wasm), "packed": packed}
     return page.render(*_findings(studies), held, ready)
 
