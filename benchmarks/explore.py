@@ -53,11 +53,11 @@ def opening(browser: Browser, html: str, scratch: Path) -> float:
 def serving(results: Path, rows: pd.DataFrame, folder: Path | None) -> Iterator[str]:
     """The address of the page of a study, with its models."""
     ready = runtime(folder)
-    held = {"studies": [content.study(results, results / "data/dataset.npz", rows)]}
-    held["live"] = {"wasm": "/runtime.wasm", "models": "/models/"}
-    html = page.render("study", [], held, ready).encode()
+    payload = {"studies": [content.study(results, results / "data/dataset.npz", rows)]}
+    payload["live"] = {"wasm": "/runtime.wasm", "models": "/models/"}
+    html = page.render("study", [], payload, ready).encode()
     files = server.models([(results, rows)]) | {"/": lambda: html, "/runtime.wasm": lambda: ready.wasm}
-    served = server.server(files, page.policy(held, ready, served=True), 0)
+    served = server.server(files, page.policy(payload, ready, served=True), 0)
     thread = threading.Thread(target=served.serve_forever)
     thread.start()
     yield f"http://{server.ADDRESS}:{served.server_port}/"
@@ -99,8 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as scratch:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for count in args.models:
-            held = content.study(args.results, args.results / "data/dataset.npz", repeated(rows, count))
-            html = page.render("study", [], {"studies": [held]})
+            payload = content.study(args.results, args.results / "data/dataset.npz", repeated(rows, count))
+            html = page.render("study", [], {"studies": [payload]})
             numbers[f"{count} models"] = {
                 "megabytes": len(html.encode()) / 1e6, "open_s": opening(browser, html, Path(scratch)),
             }  # fmt: skip

@@ -130,11 +130,11 @@ def training(networks: tuple[Network, Network], size: Size = WIDE):
     def scanned(carry, key):
         return jax.lax.scan(step, carry, draws(key, len(carry[-1])))[0]
 
-    one = jax.jit(step, donate_argnums=0)
+    compiled = jax.jit(step, donate_argnums=0)
 
     def in_turn(carry, key):
         for batch in zip(*draws(key, len(carry[-1])), strict=True):
-            carry, _ = one(carry, batch)
+            carry, _ = compiled(carry, batch)
         return carry
 
     return optimizer, in_turn if "CNN" in {network.family for network in networks} else scanned

@@ -309,11 +309,11 @@ def agrees(opened, results, tolerance):
 @BROWSER
 def test_a_stroke_is_answered_as_onnxruntime_in_python_answers_its_pixels(results):
     ready = runtime.runtime(DIST)
-    held = view._held([(results, table(results))]) | {"live": {"wasm": "/runtime.wasm", "models": "/models/"}}
-    html = page.render("title", [], held, ready).encode()
+    payload = view._payload([(results, table(results))]) | {"live": {"wasm": "/runtime.wasm", "models": "/models/"}}
+    html = page.render("title", [], payload, ready).encode()
     files = server.models([(results, table(results))]) | {"/": lambda: html, "/runtime.wasm": lambda: ready.wasm}
     with (
-        serving(files, page.policy(held, ready, served=True)) as port,
+        serving(files, page.policy(payload, ready, served=True)) as port,
         opened(f"http://127.0.0.1:{port}/", viewport={"width": 1280, "height": 3000}) as (viewed, asked),
     ):
         settle(viewed)
@@ -383,9 +383,9 @@ def test_a_pack_works_from_a_file_and_asks_for_nothing(results, tmp_path, monkey
 
 
 def test_two_studies_have_one_page(results):
-    held = view._held([(results, table(results))] * 2)
-    assert len(held["studies"]) == 2
+    payload = view._payload([(results, table(results))] * 2)
+    assert len(payload["studies"]) == 2
     title, sentences = view._findings([(results, table(results))] * 2)
     assert title == "2 studies beside each other"
     assert len(sentences) == 2
-    assert base64.b64decode(held["studies"][0]["details"][0]["plane"]["points"])
+    assert base64.b64decode(payload["studies"][0]["details"][0]["plane"]["points"])

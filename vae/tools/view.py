@@ -54,23 +54,23 @@ def run(args: argparse.Namespace) -> None:
     _serve(studies, args)
 
 
-def _held(studies: list[tuple[Path, pd.DataFrame]]) -> dict:
+def _payload(studies: list[tuple[Path, pd.DataFrame]]) -> dict:
     return {"studies": [content.study(results, results / "data/dataset.npz", rows) for results, rows in studies]}
 
 
 def _findings(studies: list[tuple[Path, pd.DataFrame]]) -> tuple[str, list[str]]:
     """The title and the sentences of the page: those of a study; of several, what each finds."""
-    found = [page.findings(results, table.base(rows)) for results, rows in studies]
-    if len(found) == 1:
-        return found[0][0], found[0][1:]
-    return f"{len(found)} studies beside each other", [
-        f"{results}: {title}." for (results, _), (title, *_) in zip(studies, found, strict=True)
+    findings = [page.findings(results, table.base(rows)) for results, rows in studies]
+    if len(findings) == 1:
+        return findings[0][0], findings[0][1:]
+    return f"{len(findings)} studies beside each other", [
+        f"{results}: {title}." for (results, _), (title, *_) in zip(studies, findings, strict=True)
     ]
 
 
 def _serve(studies: list[tuple[Path, pd.DataFrame]], args: argparse.Namespace) -> None:
     title, sentences = _findings(studies)
-    held, files, ready = _held(studies), server.models(studies), None
+    payload, files, ready = _payload(studies), server.models(studies), None
     try:
         ready = runtime(args.runtime)
     except UserError as error:
@@ -78,10 +78,10 @@ def _serve(studies: list[tuple[Path, pd.DataFrame]], args: argparse.Namespace) -
         log.warning("%s", error)
         sentences = [*sentences, f"To draw, and to run models here: {error}."]
     if ready:
-        held["live"], wasm = {"wasm": "/runtime.wasm", "models": "/models/"}, ready.wasm
+        payload["live"], wasm = {"wasm": "/runtime.wasm", "models": "/models/"}, ready.wasm
         files["/runtime.wasm"] = lambda: wasm
-    html = page.render(title, sentences, held, ready).encode()
-    served = server.server(files | {"/": lambda: html}, page.policy(held, ready, served=True), args.port)
+    html = page.render(title, sentences, payload, ready).encode()
+    served = server.server(files | {"/": lambda: html}, page.policy(payload, ready, served=True), args.port)
     address = f"http://{server.ADDRESS}:{served.server_port}/"
     print(f"{address} (Ctrl-C ends)", flush=True)
     if "SSH_CONNECTION" in os.environ or "SLURM_JOB_ID" in os.environ:
@@ -99,22 +99,22 @@ def _serve(studies: list[tuple[Path, pd.DataFrame]], args: argparse.Namespace) -
 
 def _packed(studies: list[tuple[Path, pd.DataFrame]], names: list[str], ready: Runtime) -> str:
     """The page with the runtime and these models in it, their weights of half precision."""
-    held, packed, missing = _held(studies), {}, set(names)
+    payload, packed, missing = _payload(studies), {}, set(names)
     for place, (results, rows) in enumerate(studies):
         usable = rows[rows["status"] == "ok"].sort_values("seed", kind="stable")
-        known = {f"{row['label']}.{row['seed']}": row for _, row in usable.iterrows()}
+        models = {f"{row['label']}.{row['seed']}": row for _, row in usable.iterrows()}
         for name in names:
             # The first seed, where none is named.
-            key = next((key for key in known if name in (key, known[key]["label"])), None)
+            key = next((key for key in models if name in (key, models[key]["label"])), None)
             if key:
-                path = folder(results / "models", Spec.parse(known[key]["label"]), known[key]["seed"])
+                path = folder(results / "models", Spec.parse(models[key]["label"]), models[key]["seed"])
                 graphs = {side: halved((path / f"{side}.onnx").read_bytes()) for side in server.SIDES}
                 packed[f"{place}/{key}"] = {side: _deflated(graph) for side, graph in graphs.items()}
                 missing.discard(name)
     if missing:
         raise UserError(f"{min(missing)}: no such model in {', '.join(str(results) for results, _ in studies)}")
-    held["live"] = {"wasm": _deflated(ready.wasm), "packed": packed}
-    return page.render(*_findings(studies), held, ready)
+    payload["live"] = {"wasm": _deflated(ready.wasm), "packed": packed}
+    return page.render(*_findings(studies), payload, ready)
 
 
 def _deflated(raw: bytes) -> str:

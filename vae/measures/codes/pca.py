@@ -41,5 +41,5 @@ def project(means: np.ndarray) -> tuple[Plane, np.ndarray]:
     pca = PCA(svd_solver="covariance_eigh").fit(centred)
     missing = max(2 - latent_size, 0)
     components = np.pad(pca.transform(centred)[:, :2], ((0, 0), (0, missing)))
-    found = components, means.mean(0, dtype=np.float64), np.pad(pca.components_[:2], ((0, missing), (0, 0)))
-    return Plane(*(part.astype(np.float32) for part in found)), pca.explained_variance_ratio_
+    plane = components, means.mean(0, dtype=np.float64), np.pad(pca.components_[:2], ((0, missing), (0, 0)))
+    return Plane(*(part.astype(np.float32) for part in plane)), pca.explained_variance_ratio_

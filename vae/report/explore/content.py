@@ -186,9 +186,9 @@ def _sheet(images: np.ndarray, lossless: bool = False) -> str:
 def _columns(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Columns of the table that tell models apart, those with a heading of their own first."""
     names = [str(name) for name in rows]
-    own = [name for name in COLUMNS if name in names]
+    headed = [name for name in COLUMNS if name in names]
     others = [name for name in names if name not in COLUMNS and name not in LEFT_OUT]
-    varying = [name for name in own + others if name in ("label", "seed") or rows[name].nunique(dropna=False) > 1]
+    varying = [name for name in headed + others if name in ("label", "seed") or rows[name].nunique(dropna=False) > 1]
     described = {name: (name.replace("_", " "), f"the column {name} of models.csv") for name in others} | COLUMNS
     return [
         {
@@ -196,7 +196,7 @@ def _columns(rows: pd.DataFrame) -> list[dict[str, Any]]:
             "heading": described[name][0],
             "help": described[name][1],
             "numeric": pd.api.types.is_numeric_dtype(rows[name]) and not pd.api.types.is_bool_dtype(rows[name]),
-            "first": name in own,
+            "first": name in COLUMNS,
         }
         for name in varying
     ]

@@ -21,29 +21,29 @@ LIBRARIES = ("d3.min.js", "plot.umd.min.js")
 def of_study(results: Path, dataset: Path) -> str:
     """The page of the study in a folder of results, with its dataset.npz."""
     rows = table.read(results / "tables/models.csv")
-    held = content.study(results, dataset, rows)
+    payload = content.study(results, dataset, rows)
     title, *sentences = findings(results, table.base(rows))
-    if held["images"]["labels"] is None:
+    if payload["images"]["labels"] is None:
         sentences.append("The dataset has no labels: no point has the colour of a class, no class is read from codes.")
-    return render(title, sentences, {"studies": [held]})
+    return render(title, sentences, {"studies": [payload]})
 
 
-def render(title: str, sentences: list[str], held: dict, ready: Runtime | None = None) -> str:
-    """The page of what `content.study` gives; with a runtime, models run in it, from where `held["live"]` says."""
+def render(title: str, sentences: list[str], payload: dict, ready: Runtime | None = None) -> str:
+    """The page of what `content.study` gives; with a runtime, models run in it, from where `payload["live"]` says."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("explore.html").render(
         title=title,
         sentences=sentences,
-        policy=policy(held, ready),
+        policy=policy(payload, ready),
         style=(TEMPLATES / "explore.css").read_text(encoding="utf-8"),
         scripts=_scripts(),
         modules=_modules(ready),
         # No data can end the element that it stands in.
-        data=json.dumps(held, allow_nan=False, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c"),
+        data=json.dumps(payload, allow_nan=False, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c"),
     )
 
 
-def policy(held: dict, ready: Runtime | None, served: bool = False) -> str:
+def policy(payload: dict, ready: Runtime | None, served: bool = False) -> str:
     """The Content-Security-Policy of the page: its own scripts, by their hashes, pictures in its data, nothing else.
 
     With a runtime, WebAssembly too; where the page is `served`, it may ask its own server for models.
@@ -55,7 +55,7 @@ def policy(held: dict, ready: Runtime | None, served: bool = False) -> str:
         "img-src": ["data:", "blob:"],
         "style-src": ["'unsafe-inline'"],
         "script-src": allowed + (["'wasm-unsafe-eval'"] if ready else []),
-        "connect-src": ["'self'"] if "models" in held.get("live", {}) else ["'none'"],
+        "connect-src": ["'self'"] if "models" in payload.get("live", {}) else ["'none'"],
         "base-uri": ["'none'"],
         "form-action": ["'none'"],
     } | ({"frame-ancestors": ["'none'"]} if served else {})  # which stands in headers alone

@@ -54,7 +54,9 @@ def _as_script(module: str) -> str:
     exports = re.search(r"export\{([^}]*)\};?\s*$", module)
     assert exports, "the bundle ends with what it exports"
     named = (part.split(" as ") for part in exports[1].split(","))
-    return module[: exports.start()] + "globalThis.ort={" + ",".join(f"{name}:{own}" for own, name in named) + "};"
+    return (
+        module[: exports.start()] + "globalThis.ort={" + ",".join(f"{name}:{inside}" for inside, name in named) + "};"
+    )
 
 
 def _fetch(folder: Path) -> None:
