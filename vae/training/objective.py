@@ -10,9 +10,7 @@ Reported terms are always sums, in nats per image. What is optimised depends on 
 
 from dataclasses import dataclass
 from math import log, pi
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,10 +36,7 @@ class Objective:
         and the same fixed standard deviation `sigma` for every pixel.
         """
         if self.likelihood == "bernoulli":
-            images = images.expand_as(logits)
-            if logits.device.type == "cpu":
-                return _Bernoulli.apply(logits, images)
-            nats = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+            nats = F.binary_cross_entropy_with_logits(logits, images.expand_as(logits), reduction="none")
         else:
             nats = ((images - logits.sigmoid()) / self.sigma).square() / 2 + log(self.sigma) + log(2 * pi) / 2
         return nats.flatten(-3).sum(-1)
@@ -57,30 +52,6 @@ class Objective:
     def scale(self, pixels: int) -> float:
         """What the loss in nats per image is multiplied with to be minimised."""
         return 1 / pixels if self.reduction == "mean" else 1.0
-
-
-class _Bernoulli(torch.autograd.Function):
-    """The cross-entropy with logits as a CPU computes it fastest, up to rounding, in nats per image.
-
-    Of max(z, 0) − z·x + log(1 + exp(−|z|)), the last is −log sigmoid(|z|): torch's log1p takes seven times as long as
-    its log on a CPU (benchmarks/README.md).
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(logits: Tensor, images: Tensor) -> Tensor:
-        nats = logits.clamp(min=0).sub_(logits * images).sub_(logits.abs().sigmoid_().log_())
-        return nats.flatten(-3).sum(-1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        logits, images = ctx.saved_tensors
-        return logits.sigmoid().sub_(images).mul_(gradients[0][..., None, None, None]), None
 
 
 def kld(mean: Tensor, log_variance: Tensor) -> Tensor:
