@@ -146,6 +146,14 @@ class FirstBlock {
 
 }  // namespace
 
+bool first_block_pays([[maybe_unused]] int64_t outputs) {
+#ifdef __AVX512F__
+  return outputs >= LANES;
+#else
+  return false;
+#endif
+}
+
 Step first_block(const at::Tensor& weight, const at::Tensor& bias, int64_t stride, int64_t padding, float slope) {
   return FirstBlock(weight, bias, stride, padding, slope);
 }
