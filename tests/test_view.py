@@ -350,6 +350,8 @@ def test_a_stroke_is_answered_as_onnxruntime_in_python_answers_its_pixels(result
         viewed.wait_for_timeout(300)
         assert np.abs(picture(viewed, "#traversed") - was).max() > 0.02
         assert {url.split("/")[2] for url in asked if url.startswith("http")} == {f"127.0.0.1:{port}"}
+        viewed.set_viewport_size({"width": 400, "height": 800})
+        assert viewed.evaluate("() => document.documentElement.scrollWidth") <= 400
 
 
 def cells(viewed):

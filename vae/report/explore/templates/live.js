@@ -104,6 +104,7 @@ function read(source) {
 const paper = canvas(PAPER, PAPER, { class: "paper", "aria-label": "draw here", tabindex: 0 });
 const ink = paper.getContext("2d", { willReadFrequently: true });
 const seen = canvas(WIDTH, HEIGHT, { class: "image", id: "pixels", "aria-label": "what the models see" });
+seen.getContext("2d", { willReadFrequently: true });  // its first context decides
 const colour = element("input", { type: "color", value: "#ffffff", "aria-label": "colour" });
 // MNIST's habits: the figure fills a box of 20 of 28 pixels, and its centre of mass is that of the image.
 const centred = element("input", { type: "checkbox", checked: CHANNELS === 1 && /mnist/i.test(STUDIES[0].name) && !/fashion/i.test(STUDIES[0].name), onchange: () => drawn() });
