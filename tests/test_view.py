@@ -128,6 +128,8 @@ def test_only_this_machine_can_connect():
     with pytest.raises(UserError, match=f"port {served.server_port}: .*; choose another with --port"):
         server.server({}, "", served.server_port)
     served.server_close()
+    with pytest.raises(UserError, match=r"port 99999: .*0-65535.*choose another"):
+        server.server({}, "", 99999)
 
 
 def test_a_diverged_model_is_listed_and_not_served(results):
@@ -302,6 +304,10 @@ def agrees(opened, results, tolerance):
         kld = float(opened.locator(f"#drawing .model.{side} [data-kld]").get_attribute("data-kld"))
         wanted = (mean**2 + np.exp(log_variance) - 1 - log_variance).sum() / 2
         assert kld == pytest.approx(wanted, abs=10 * tolerance)
+        # By the likelihood of this study, a Gaussian; the page draws other codes, which hardly matters to its mean.
+        distortion = float(opened.locator(f"#drawing .model.{side} [data-distortion]").get_attribute("data-distortion"))
+        errors = (images / 255 - reconstruction) / 0.1
+        assert distortion == pytest.approx((errors**2 / 2 + np.log(0.1) + np.log(2 * np.pi) / 2).sum(), rel=0.1)
         shown = picture(opened, f"#drawing .model.{side} canvas[data-side={side}]")
         np.testing.assert_allclose(shown, reconstruction[0], atol=1 / 255 + tolerance)
 

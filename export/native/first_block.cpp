@@ -8,17 +8,15 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
 namespace vae {
+#ifdef __AVX512F__
 namespace {
 
-#ifdef __AVX512F__
 constexpr int LANES = 16, POSITIONS = 7;
-#else
-constexpr int LANES = 8, POSITIONS = 5;
-#endif
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
 // Strides of the sums below: rows of the kernel and taps in each, then floats from a row of the image to the next, from
@@ -146,16 +144,16 @@ class FirstBlock {
 
 }  // namespace
 
-bool first_block_pays([[maybe_unused]] int64_t outputs) {
-#ifdef __AVX512F__
-  return outputs >= LANES;
-#else
-  return false;
-#endif
-}
-
-Step first_block(const at::Tensor& weight, const at::Tensor& bias, int64_t stride, int64_t padding, float slope) {
+std::optional<Step> first_block(const at::Tensor& weight, const at::Tensor& bias, int64_t stride, int64_t padding,
+                                float slope) {
+  if (weight.size(0) < LANES) return std::nullopt;
   return FirstBlock(weight, bias, stride, padding, slope);
 }
+
+#else
+
+std::optional<Step> first_block(const at::Tensor&, const at::Tensor&, int64_t, int64_t, float) { return std::nullopt; }
+
+#endif
 
 }  // namespace vae

@@ -74,7 +74,6 @@ std::optional<Step> match_first_block(const std::vector<Operation>& operations, 
   const std::vector<int64_t> stride = values[2].toIntVector(), padding = values[3].toIntVector();
   const bool plain = same(values[4].toIntVector(), 1) && !values[5].toBool() && values[7].toInt() == 1;
   if (!plain || !values[1].isTensor() || weight.dim() != 4 || weight.size(1) > 4 || weight.size(2) != weight.size(3) ||
-      !first_block_pays(weight.size(0)) ||
       !same(stride, stride[0]) || !same(padding, padding[0]))
     return std::nullopt;
   const float slope = operations[i + 2].constants[0].toDouble();

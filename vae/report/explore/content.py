@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from vae import seeds
+from vae import provenance, seeds
 from vae.analysis import table
 from vae.data import dataset as data
 from vae.files import read_json, read_npz
@@ -75,11 +75,14 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
     for place in np.flatnonzero(_chosen(listed)).tolist():
         details[place], examples = _details(results / "models", listed.iloc[place], shown, spectra)
     classes = sorted(set(images.test_labels.tolist())) if images.test_labels is not None else []
+    columns = _columns(listed)
+    needed = {*COLUMNS, *(column["name"] for column in columns)}
     return {
         "name": facts["name"],
         "models": len(rows),
-        "columns": _columns(listed),
-        "rows": {name: _values(listed[name]) for name in listed.columns if name not in LEFT_OUT},
+        "objective": _objective(results / "models", rows),
+        "columns": columns,
+        "rows": {name: _values(listed[name]) for name in listed.columns if name in needed},
         "details": details,
         "images": {
             "shape": list(images.test_images.shape[1:]),
@@ -96,6 +99,14 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
         "constant": _number(rows["mean_image_reconstruction"].max()),
         "parts": _parts(table.base(rows)),
     }
+
+
+def _objective(models: Path, rows: pd.DataFrame) -> dict[str, Any]:
+    """The likelihood that the models were trained with, where no sweep says another, and its sigma."""
+    first = rows.iloc[0]
+    path = folder(models, Spec.parse(first["label"]), first["seed"]) / "provenance.json"
+    objective = provenance.read(path)["config"]["objective"]
+    return {key: objective[key] for key in ("likelihood", "sigma")}
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:

@@ -79,6 +79,7 @@ def server(files: dict[str, Answer], policy: str, port: int) -> ThreadingHTTPSer
 
     try:
         served = ThreadingHTTPServer((ADDRESS, port), Handler)
-    except OSError as error:
-        raise UserError(f"port {port}: {error.strerror}; choose another with --port") from None
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"port {port}: {reason}; choose another with --port") from None
     return served

@@ -60,6 +60,15 @@ function normal(count, seed) {
   };
   return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()));
 }
+// -log p(x|z) of a pixel, by the likelihood that the model was trained with, as vae.training.objective has it.
+function nats(model) {
+  const { likelihood, sigma } = { ...model.study.objective, ...(model["objective.likelihood"] && { likelihood: model["objective.likelihood"] }), ...(model["objective.sigma"] && { sigma: model["objective.sigma"] }) };
+  if (likelihood === "gaussian") return (x, mean) => ((x - mean) / sigma) ** 2 / 2 + Math.log(sigma) + Math.log(2 * Math.PI) / 2;
+  return (x, probability) => {
+    const p = Math.min(Math.max(probability, 1e-7), 1 - 1e-7);
+    return -x * Math.log(p) - (1 - x) * Math.log(1 - p);
+  };
+}
 async function answer(model, pixels) {
   const { mean, logVariance } = await encode(model, pixels);
   const size = model.latent_size, noise = normal(AVERAGED * size, 1);
@@ -67,11 +76,9 @@ async function answer(model, pixels) {
   codes.set(mean);
   for (let i = 0; i < AVERAGED * size; i++) codes[size + i] = mean[i % size] + Math.exp(logVariance[i % size] / 2) * noise[i];
   const images = await decode(model, codes);
+  const cost = nats(model);
   let distortion = 0;
-  for (let i = PIXELS; i < images.length; i++) {
-    const x = pixels[i % PIXELS] / 255, p = Math.min(Math.max(images[i], 1e-7), 1 - 1e-7);
-    distortion -= x * Math.log(p) + (1 - x) * Math.log(1 - p);
-  }
+  for (let i = PIXELS; i < images.length; i++) distortion += cost(pixels[i % PIXELS] / 255, images[i]);
   const klds = Array.from(mean, (m, i) => (m * m + Math.exp(logVariance[i]) - 1 - logVariance[i]) / 2);
   return { mean, logVariance, images, distortion: distortion / AVERAGED, klds, kld: d3.sum(klds) };
 }
@@ -89,7 +96,7 @@ function paint(target, values, offset = 0) {
   return target;
 }
 const image = (values, offset, attributes) => paint(canvas(WIDTH, HEIGHT, { class: "image", ...attributes }), values, offset);
-function read(source) {
+function pixelsOf(source) {
   const { data } = source.getContext("2d", { willReadFrequently: true }).getImageData(0, 0, WIDTH, HEIGHT), plane = HEIGHT * WIDTH;
   const pixels = new Uint8Array(PIXELS);
   for (let i = 0; i < plane; i++)
@@ -135,7 +142,7 @@ paper.addEventListener("keydown", event => {
   if (!event.shiftKey) { stroke(pen, next); drawn(); }
   pen = next;
 });
-function place28() {
+function placeDrawing() {
   const context = seen.getContext("2d", { willReadFrequently: true });
   context.fillStyle = "#000"; context.fillRect(0, 0, WIDTH, HEIGHT);
   context.imageSmoothingEnabled = true; context.imageSmoothingQuality = "high";
@@ -157,7 +164,7 @@ function bounds() {
   }
   return right < 0 ? null : { left, top, width: right - left + 1, height: bottom - top + 1 };
 }
-function drawn() { place28(); pixels = read(seen); respond(); }
+function drawn() { placeDrawing(); pixels = pixelsOf(seen); respond(); }
 function show(pixelsOfImage) {
   pixels = pixelsOfImage;
   paint(seen, Float32Array.from(pixels, value => value / 255));
@@ -169,7 +176,7 @@ sheet.src = IMAGES.sheet;
 function testImage(i) {
   const one = canvas(WIDTH, HEIGHT);
   one.getContext("2d", { willReadFrequently: true }).drawImage(sheet, (i % IMAGES.across) * WIDTH, Math.floor(i / IMAGES.across) * HEIGHT, WIDTH, HEIGHT, 0, 0, WIDTH, HEIGHT);
-  return read(one);
+  return pixelsOf(one);
 }
 let next = 0;
 async function opened(file) {
@@ -216,19 +223,14 @@ async function sides() {
     holder.append(
       element("div", { class: "row" }, figure("what it sees", image(Float32Array.from(pixels, value => value / 255), 0)), figure("reconstruction", image(found.images, 0, { "data-side": side })),
         ...d3.range(DRAWS).map(i => figure(`draw ${i + 1}`, image(found.images, (i + 1) * PIXELS)))),
-      element("dl", {}, element("dt", {}, "distortion of this image"), element("dd", {}, `${shown(found.distortion)} nats`), element("dt", {}, "its rate (KLD)"), element("dd", { "data-kld": found.kld }, `${shown(found.kld)} nats`)),
-      bar(found.klds));
+      element("dl", {}, element("dt", {}, "distortion of this image"), element("dd", { "data-distortion": found.distortion }, `${shown(found.distortion)} nats`), element("dt", {}, "its rate (KLD)"), element("dd", { "data-kld": found.kld }, `${shown(found.kld)} nats`)),
+      dimensions({ klds: [...found.klds].sort((a, b) => b - a).slice(0, 64), linear: [] }));
     holder.dataset.mean = Array.from(found.mean).join(",");
     planes.find(each => each.side === side)?.holder.mark(onPlane(model, found.mean));
   }
   answers.replaceChildren(...parts);
 }
 const figure = (caption, picture) => element("figure", {}, picture, element("figcaption", {}, caption));
-function bar(klds) {
-  const sorted = [...klds].sort((a, b) => b - a).slice(0, 64).map((nats, i) => ({ dimension: i + 1, nats }));
-  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension for this image", x: { label: "latent dimension, sorted", domain: [0.5, sorted.length + 0.5], ticks: whole(1, sorted.length), tickFormat: "d" }, y: { label: "KLD of this image, nats", ticks: 4 },
-    marks: [Plot.ruleX(sorted, { x: "dimension", y: "nats", stroke: "#0072B2", strokeWidth: Math.max(1, 180 / sorted.length) }), Plot.ruleY([0])] });
-}
 // Where a code lies in the plane of its model, and a code of a place there.
 function onPlane(model, code) {
   const { centre, axes, middle, side } = model.details?.plane ?? {};
@@ -271,13 +273,11 @@ const cellsOpen = element("details", { ontoggle: () => { if (cellsOpen.open) gri
   element("label", {}, "latent size: ", ofSize), element("p", { class: "hint" }, "Each picture is the reconstruction of the drawing by one model; a dashed frame: collapsed, its code says nothing of the image."), cells);
 
 // --- Traverse --------------------------------------------------------------------------------------------------------
-const traversed = element("div", {});
-const whose = element("select", { "aria-label": "model to traverse", onchange: () => restart() }, element("option", { value: "a" }, "A"), element("option", { value: "b" }, "B"));
+const whose = element("select", { "aria-label": "model to traverse", onchange: () => traverse() }, element("option", { value: "a" }, "A"), element("option", { value: "b" }, "B"));
 const strips = element("div", { class: "strips" }), large = canvas(WIDTH, HEIGHT, { class: "image large", id: "traversed" });
 const between = element("div", { class: "row" }), prior = element("div", { class: "row" });
 let code = null, sliders = [], other = 0, priors = 0;
 const traversedModel = () => BY_KEY.get(state[whose.value]);
-async function restart() { code = null; await traverse(); }
 async function traverse() {
   const model = traversedModel();
   traversal.hidden = !runnable(model);
