@@ -3,9 +3,10 @@
     python benchmarks/explore.py [RESULTS] [--models 100 1000] [--runtime FOLDER] [--json FILE]
 
 The page of a finished study, its rows repeated to so many models, is opened in Chromium without a network: from the
-address to the table, the median of several. Then it is served with its models, as `vae view` does, and drawn on: the
-first answer is that of A and B after the page has come, the others are of strokes with the pictures of every encoder
-and decoder of the largest latent size open, as the page measures them itself.
+address to the table, the median of several. Then it is served with its models, as `vae view` does: from the address to
+the first answer of A and B, of a test image; and, as the page measures them itself, from the first stroke to its
+answer, from the choice of a model that has yet to be fetched to its answer, and from strokes to the pictures of every
+encoder and decoder of a latent size.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from vae.analysis import table
 from vae.report.explore import content, page, server
@@ -66,24 +67,37 @@ def serving(results: Path, rows: pd.DataFrame, folder: Path | None) -> Iterator[
 
 
 def answering(browser: Browser, address: str) -> dict[str, float]:
-    """Milliseconds of the first answer, and of later strokes with the pictures of all encoders and decoders."""
+    """Milliseconds of the first answers, and of strokes with the pictures of all encoders and decoders."""
     opened = browser.new_page(viewport={"width": 1280, "height": 2400})
     start = perf_counter()
     opened.goto(address)
     opened.wait_for_selector("body[data-answered]", timeout=60_000)
-    first = 1000 * (perf_counter() - start)
+    first = {"first_ms": 1000 * (perf_counter() - start), "first_stroke_ms": _stroke(opened, 0)}
+    rows = opened.locator("#table tbody tr")
+    rows.nth(rows.count() // 2).locator("button").first.click()
+    first["chosen_ms"] = _answered(opened)
     opened.locator("#drawing summary").click()
     opened.wait_for_timeout(5000)  # models are fetched
-    cells, taken = opened.locator(".grid canvas").count(), []
+    taken = [_stroke(opened, number) for number in range(2 * REPEATS)]
+    cells = opened.locator(".grid canvas").count()
+    return first | {"cells": cells, "stroke_ms": statistics.median(taken), "worst_ms": max(taken)}
+
+
+def _stroke(opened: Page, number: int) -> float:
+    """Milliseconds from a stroke to its answer."""
     box = opened.locator(".paper").bounding_box()
-    for number in range(2 * REPEATS):
-        opened.mouse.move(box["x"] + 60 + 10 * number, box["y"] + 60)
-        opened.mouse.down()
-        opened.mouse.up()
-        opened.wait_for_timeout(300)
-        opened.wait_for_selector("body[data-state=idle]")
-        taken.append(float(opened.locator("body").get_attribute("data-answered")))
-    return {"first_ms": first, "cells": cells, "stroke_ms": statistics.median(taken), "worst_ms": max(taken)}
+    assert box
+    opened.mouse.move(box["x"] + 60 + 10 * number, box["y"] + 60)
+    opened.mouse.down()
+    opened.mouse.up()
+    return _answered(opened)
+
+
+def _answered(opened: Page) -> float:
+    """Milliseconds of the last answer, once all is answered."""
+    opened.wait_for_timeout(300)
+    opened.wait_for_selector("body[data-state=idle]")
+    return float(opened.locator("body").get_attribute("data-answered") or "nan")
 
 
 def main(arguments: list[str] | None = None) -> None:

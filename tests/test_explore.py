@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from vae.data import dataset
 from vae.report.explore import content
 from vae.report.explore import page as html
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "chromium-browser"))), None)
+SIDES = ("train", "validation", "test")
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 
 
@@ -255,6 +258,40 @@ def test_the_same_image_is_pointed_at_in_both_planes(colour):
         places = page.eval_on_selector_all(".plane .at", "all => all.map(each => each.style.backgroundPosition)")
         assert page.locator(".plane .at").nth(1).is_visible()
         assert places[0] == places[1] != ""
+
+
+@pytest.fixture
+def unusual(colour, tmp_path):
+    """The results of colour images with 24 classes, a family of encoders of one's own, and a model that diverged."""
+    results = tmp_path / "results"
+    shutil.copytree(colour / "results", results)
+    whole = dataset.load(colour / "dataset.npz")
+    labels = {f"{side}_labels": np.arange(len(getattr(whole, f"{side}_images"))) % 24 for side in SIDES}
+    (results / "data").mkdir()
+    dataset.save(replace(whole, **labels), results / "data/dataset.npz")
+    table = pd.read_csv(results / "tables/models.csv")
+    numbers = table.select_dtypes("float").columns
+    table.loc[7, numbers] = np.nan
+    table.loc[7, "status"] = "diverged"
+    table["encoder"] = table["encoder"].replace("CNN5", "SKIP2")
+    page = html.render("title", [], {"studies": [content.study(results, results / "data/dataset.npz", table)]})
+    (tmp_path / "page.html").write_text(page)
+    return tmp_path / "page.html"
+
+
+def test_many_classes_a_family_of_ones_own_and_a_diverged_model_are_shown(unusual):
+    (study,) = parsed(unusual.read_text())[0]["studies"]
+    assert len(set(study["colours"]["classes"])) == len(study["images"]["classes"]) == 24
+    assert len(set(study["colours"]["families"].values())) == len({"DNN", "CNN", "SKIP"}) == 3
+    assert set(study["details"]) == {str(place) for place in range(7)}
+    with opened(unusual, viewport={"width": 1280, "height": 4000}) as page:
+        assert page.locator("#legend").get_by_text("SKIP encoder").is_visible()
+        legend = page.locator(".model.a div:has(> style)").last.inner_text().split()
+        assert [int(name) for name in legend] == list(range(0, 24, 2))  # every second of many
+        assert page.locator("#scatter path[aria-label*='seed']").count() >= 7
+        key = study["rows"]["label"][7] + ".0"
+        page.locator(f"tr.diverged[data-key='{key}'] button").first.click()
+        assert "This model diverged" in page.locator(".model.a").inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

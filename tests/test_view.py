@@ -396,4 +396,5 @@ def test_two_studies_have_one_page(results):
     title, sentences = view._findings([(results, table(results))] * 2)
     assert title == "2 studies beside each other"
     assert len(sentences) == 2
+    assert {study["name"] for study in payload["studies"]} == {str(results)}
     assert base64.b64decode(payload["studies"][0]["details"][0]["plane"]["points"])

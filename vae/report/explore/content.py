@@ -21,7 +21,7 @@ from vae.data import dataset as data
 from vae.files import read_json, read_npz
 from vae.grid import Network, Spec, folder
 from vae.measures.linear_vae import kld_per_dimension
-from vae.report.figures.drawing import BLUE, CLASS_COLOURS, GREEN, GREY, ORANGE
+from vae.report.figures.drawing import BLUE, GREEN, GREY, ORANGE, class_colours
 from vae.report.figures.nats import PARTS, by_complexity, parts
 
 # Models of a table that stays whole, and of which details are kept; test images in planes; dimensions of the KLD.
@@ -78,7 +78,7 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
     columns = _columns(listed)
     needed = {*COLUMNS, *(column["name"] for column in columns)}
     return {
-        "name": facts["name"],
+        "dataset": facts["name"],
         "models": len(rows),
         "objective": _objective(results / "models", rows),
         "columns": columns,
@@ -95,7 +95,7 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
             "reconstructed": 0 if examples is None else len(examples),
             "binarised": facts["binarised"],
         },
-        "colours": {"families": _families(rows), "classes": _class_colours(len(classes))},
+        "colours": {"families": _families(rows), "classes": class_colours(len(classes))},
         "constant": _number(rows["mean_image_reconstruction"].max()),
         "parts": _parts(table.base(rows)),
     }
@@ -233,10 +233,6 @@ def _families(rows: pd.DataFrame) -> dict[str, str]:
     names = sorted({Network.parse(name).family for name in networks})
     others = iter(MORE_FAMILIES * len(names))
     return {name: FAMILIES.get(name) or next(others) for name in names}
-
-
-def _class_colours(count: int) -> list[str]:
-    return [CLASS_COLOURS[index % len(CLASS_COLOURS)] for index in range(count)]
 
 
 def _values(values: Any) -> list:

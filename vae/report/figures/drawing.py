@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
@@ -231,6 +232,13 @@ def points(axes: Axes, part: pd.DataFrame, loss: str) -> None:
 
 def markers() -> list[Line2D]:
     return [line("not collapsed", BLUE, marker="o"), line("collapsed", ORANGE, marker="s")]
+
+
+def class_colours(count: int) -> list[str]:
+    """A colour for each of `count` classes: colours that are told apart, and from eleven classes on a scale."""
+    if count <= len(CLASS_COLOURS):
+        return CLASS_COLOURS[:count]
+    return [to_hex(colour) for colour in plt.get_cmap("viridis")(np.linspace(0, 1, count))]
 
 
 def line(label: str, color: str = GREY, linestyle: LineStyleType = "", marker: str = "") -> Line2D:

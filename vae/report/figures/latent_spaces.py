@@ -4,13 +4,12 @@ from math import ceil
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vae import seeds
 from vae.analysis import ranking
-from vae.report.figures.drawing import CLASS_COLOURS, GREY, Study, figure, legend_below, line, panels
+from vae.report.figures.drawing import GREY, Study, class_colours, figure, legend_below, line, panels
 
 
 @figure
@@ -29,7 +28,7 @@ def _pca(study: Study, fraction: float, title: str) -> list[Figure]:
     labels = study.test_labels
     shown = seeds.draw(len(study.test_images), 2000)
     classes = [] if labels is None else list(np.unique(labels))
-    colours = CLASS_COLOURS if len(classes) <= 10 else plt.get_cmap("viridis")(np.linspace(0, 1, len(classes)))
+    colours = class_colours(len(classes))
     by_class = "coloured by class" if classes else "the dataset has no labels to colour by"
 
     def draw(axes: Axes, row: pd.Series) -> None:

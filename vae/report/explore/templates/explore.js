@@ -95,17 +95,21 @@ function curve({ history }) {
   return Plot.plot({ ...ORDINARY, ariaLabel: "Training curve", x: { label: "epoch", ticks: whole(1, history.epoch.length), tickFormat: "d" }, y: { label: "−ELBO in training", ticks: 4 },
     marks: [Plot.lineY(points, { x: "epoch", y: "nats", stroke: "currentColor" }), Plot.dot(points, { x: "epoch", y: "nats", r: 2, fill: "currentColor" })] });
 }
-function dimensions({ klds, linear }) {
+const sized = model => ({ ...model.details, size: model.latent_size });
+// The dimensions that say anything, or should by the theory, and at least ten.
+function dimensions({ klds, linear, size }) {
+  const among = Math.min(klds.length, Math.max(10, ...[klds, linear].map(nats => nats.filter(each => each > 0.01).length + 2)));
+  [klds, linear] = [klds.slice(0, among), linear.slice(0, among)];
   const bars = klds.map((nats, i) => ({ dimension: i + 1, nats }));
   const theory = linear.map((nats, i) => ({ dimension: i + 1, nats }));
-  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension", x: { label: "latent dimension, sorted", domain: [0.5, klds.length + 0.5], ticks: whole(1, klds.length), tickFormat: "d" }, y: { label: "KLD, nats", ticks: 4 },
+  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension", x: { label: among < size ? `latent dimension, sorted; the first ${among} of ${size}` : "latent dimension, sorted", domain: [0.5, klds.length + 0.5], ticks: whole(1, klds.length), tickFormat: "d" }, y: { label: "KLD, nats", ticks: 4 },
     marks: [Plot.ruleX(bars, { x: "dimension", y: "nats", stroke: "#0072B2", strokeWidth: Math.max(1, 180 / bars.length) }),
             Plot.line(theory, { x: "dimension", y: "nats", stroke: "currentColor", strokeDasharray: "3 2" }), Plot.ruleY([0])] });
 }
 // Images in a row, whose height is known before they are there.
 function strip({ study: { images } }, what, source, count) {
   const [height, width] = images.shape.slice(-2);
-  return source && [element("small", {}, what), element("img", { class: "strip", src: source, alt: what, style: `aspect-ratio:${count * width}/${height}` })];
+  return source && [element("small", {}, what), element("img", { class: "strip", src: source, alt: what, style: `aspect-ratio:${count * width}/${height};max-width:${3 * count}rem` })];
 }
 function pictures(model) {
   const { examples, reconstructed } = model.study.images, { reconstructions, samples } = model.details;
@@ -118,7 +122,7 @@ for (const name of ["pointerover", "pointermove"]) window.addEventListener(name,
 function showCard(model, x, y) {
   if (!model) { card.hidden = true; return; }
   card.replaceChildren(element("h3", {}, model.name), ...numbers(model));
-  if (model.details) card.append(...pictures(model).slice(0, 4), curve(model.details), dimensions(model.details));
+  if (model.details) card.append(...pictures(model).slice(0, 4), curve(model.details), dimensions(sized(model)));
   card.hidden = false;
   const { width, height } = card.getBoundingClientRect();
   card.style.left = `${Math.max(4, x + 16 + width > innerWidth ? x - width - 16 : x + 16)}px`;
@@ -178,7 +182,7 @@ function scatter() {
   if (rateAndDistortion && models.length) {
     marks.push(...isoLines(models));
     const constant = STUDIES[0].constant;
-    if (constant != null) marks.push(
+    if (isNear(constant, models)) marks.push(
       Plot.dot([[0, constant]], { symbol: "times", r: 5, stroke: "currentColor" }),
       Plot.text([[0, constant]], { text: ["constant decoder"], dx: 8, textAnchor: "start", fill: "currentColor" }));
   }
@@ -209,6 +213,11 @@ function scatter() {
   holder.replaceChildren(models.length ? plot : element("p", {}, "No model is left; choose fewer filters, or another search."));
   legend();
 }
+// Whether the constant decoder can be drawn without pressing the models into a corner.
+function isNear(constant, models) {
+  const [low, high] = d3.extent(models, model => model.reconstruction);
+  return constant != null && constant - high < 2 * (high - low);
+}
 // Lines of equal −ELBO, which is rate plus distortion.
 function isoLines(models) {
   const [low, high] = d3.extent(models, model => model.kld + model.reconstruction);
@@ -228,7 +237,8 @@ function legend() {
     if (MODELS.some(model => family(model.encoder) === name)) parts.push(element("span", { style: `color:${colour}` }, `● ${name} encoder`), gap());
   const glyphs = { circle: "●", square: "■", triangle: "▲", diamond: "◆", star: "★", wye: "Y", cross: "✚" };
   DECODERS.forEach((name, i) => parts.push(`${glyphs[SYMBOLS[i % SYMBOLS.length]]} ${name} decoder`, gap()));
-  parts.push("larger: larger latent size");
+  if (new Set(MODELS.map(model => model.latent_size)).size > 1) parts.push("larger: larger latent size", gap());
+  if (STUDIES[0].constant != null) parts.push(`constant decoder: distortion ${shown(STUDIES[0].constant)}`);
   const total = d3.sum(STUDIES, study => study.models);
   if (total > MODELS.length) parts.push(`; of ${total.toLocaleString("en")} models ${MODELS.length.toLocaleString("en")} are here, evenly from the best to the worst`);
   byId("legend").replaceChildren(...parts);
@@ -280,6 +290,11 @@ function plane(model, side) {
   };
   return holder;
 }
+// The colours of classes; of many, every so many.
+function classes({ images, colours }) {
+  const every = Math.ceil(images.classes.length / 20), named = (_, i) => i % every === 0;
+  return Plot.legend({ color: { type: "ordinal", domain: images.classes.filter(named), range: colours.classes.filter(named) }, label: "class", marginLeft: 4, tickFormat: String, style: { background: "transparent" } });
+}
 let planes = [];
 // The same image in both planes, where both are of one study.
 function point(i, side) {
@@ -295,8 +310,9 @@ function chosen() {
       const holder = plane(model, side);
       planes.push({ side, holder, study: model.study });
       parts.push(...pictures(model), element("small", {}, "training curve"), curve(model.details),
-        element("small", {}, "KLD of every latent dimension (dashed: the theory of linear VAEs, which knows nothing of architectures)"), dimensions(model.details),
+        element("small", {}, "KLD of every latent dimension (dashed: the theory of linear VAEs, which knows nothing of architectures)"), dimensions(sized(model)),
         element("small", {}, `${model.study.images.count} test images in two principal components of their codes${model.study.images.labels ? ", coloured by class" : ""}; point at one to see it in both planes`), holder);
+      if (model.study.images.labels) parts.push(classes(model.study));
     } else if (model.status === "ok") {
       parts.push(element("p", { class: "hint" }, "Curves and pictures of this model are not on the page: of a large study they are kept of the best, the median and the worst models, and of the front."));
     }

@@ -114,10 +114,9 @@ const seen = canvas(WIDTH, HEIGHT, { class: "image", id: "pixels", "aria-label":
 seen.getContext("2d", { willReadFrequently: true });  // its first context decides
 const colour = element("input", { type: "color", value: "#ffffff", "aria-label": "colour" });
 // MNIST's habits: the figure fills a box of 20 of 28 pixels, and its centre of mass is that of the image.
-const centred = element("input", { type: "checkbox", checked: CHANNELS === 1 && /mnist/i.test(STUDIES[0].name) && !/fashion/i.test(STUDIES[0].name), onchange: () => drawn() });
+const centred = element("input", { type: "checkbox", checked: CHANNELS === 1 && STUDIES[0].dataset === "mnist", onchange: () => drawn() });
 const answers = element("div", { class: "pair" });
-const sizes = [...new Set(USABLE.filter(runnable).map(model => model.latent_size))].sort((a, b) => a - b);
-const ofSize = element("select", { "aria-label": "latent size of the grid", onchange: () => grid() }, ...sizes.map(size => element("option", { value: size, selected: size === BY_KEY.get(state.a)?.latent_size }, String(size))));
+const ofSize = element("select", { "aria-label": "latent size of the grid", onchange: () => grid() });
 const cells = element("div", { class: "scroll grid", tabindex: 0 });
 let pixels = new Uint8Array(PIXELS);
 window.seenPixels = () => Array.from(pixels);  // for who wants to compute with them
@@ -224,7 +223,7 @@ async function sides() {
       element("div", { class: "row" }, figure("what it sees", image(Float32Array.from(pixels, value => value / 255), 0)), figure("reconstruction", image(found.images, 0, { "data-side": side })),
         ...d3.range(DRAWS).map(i => figure(`draw ${i + 1}`, image(found.images, (i + 1) * PIXELS)))),
       element("dl", {}, element("dt", {}, "distortion of this image"), element("dd", { "data-distortion": found.distortion }, `${shown(found.distortion)} nats`), element("dt", {}, "its rate (KLD)"), element("dd", { "data-kld": found.kld }, `${shown(found.kld)} nats`)),
-      dimensions({ klds: [...found.klds].sort((a, b) => b - a).slice(0, 64), linear: [] }));
+      dimensions({ klds: [...found.klds].sort((a, b) => b - a), linear: [], size: found.klds.length }));
     holder.dataset.mean = Array.from(found.mean).join(",");
     planes.find(each => each.side === side)?.holder.mark(onPlane(model, found.mean));
   }
@@ -244,10 +243,17 @@ function fromPlane(model, place) {
 }
 
 // --- The grid of all encoders and decoders ---------------------------------------------------------------------------
-let gridCells = [];
+// Of the study of A, at one latent size: that of A, until another is chosen.
+let gridCells = [], gridOf = null;
 function grid() {
-  const size = Number(ofSize.value), seed = BY_KEY.get(state.a)?.seed;
-  const models = USABLE.filter(model => runnable(model) && model.latent_size === size && model.study === STUDIES[0] && plain(model));
+  const { study, seed, latent_size } = BY_KEY.get(state.a);
+  const ofStudy = USABLE.filter(model => model.study === study && runnable(model) && plain(model));
+  if (study !== gridOf) {
+    const sizes = [...new Set(ofStudy.map(model => model.latent_size))].sort((a, b) => a - b);
+    ofSize.replaceChildren(...sizes.map(size => element("option", { value: size, selected: size === latent_size }, String(size))));
+    gridOf = study;
+  }
+  const models = ofStudy.filter(model => model.latent_size === Number(ofSize.value));
   const one = (encoder, decoder) => { const both = models.filter(model => model.encoder === encoder && model.decoder === decoder); return both.find(model => model.seed === seed) ?? both[0]; };
   const deep = (x, y) => x.localeCompare(y, "en", { numeric: true });
   const encoders = [...new Set(models.map(model => model.encoder))].sort(deep), decoders = [...new Set(models.map(model => model.decoder))].sort(deep);
@@ -339,7 +345,10 @@ document.addEventListener("plane", async event => {
   paint(holder.decoded, await decode(model, fromPlane(model, place)));
   holder.decoded.hidden = false;
 });
-listeners.push(keys => { if (keys.includes("a") || keys.includes("b")) respond(); });
+listeners.push(keys => {
+  if (keys.includes("a") && cellsOpen.open && BY_KEY.get(state.a).study !== gridOf) grid();
+  else if (keys.includes("a") || keys.includes("b")) respond();
+});
 document.body.classList.add("live");
 clear();
 sheet.decode().then(() => show(testImage(next++)));
