@@ -47,7 +47,7 @@ def pytest_addoption(parser):
 
 # Fixtures that run a study, and modules of tests that compile or measure.
 STUDIES = {"checkout", "edited", "finished", "colour"}
-SLOW_MODULES = {"test_native", "test_benchmarks", "test_web", "test_slurm"}
+SLOW_MODULES = {"test_installation", "test_native", "test_benchmarks", "test_web", "test_slurm"}
 
 
 def pytest_collection_modifyitems(items):

@@ -1,5 +1,6 @@
 """The command line: what it lists, what it refuses, and the record of a command."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from vae import __version__
 from vae.arguments import Parser
@@ -56,6 +58,27 @@ def test_options_are_not_abbreviated(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["export", "--data", "dataset.npz", "L2_DNN1_DNN1/seed0"])
     assert "--dataset" in capsys.readouterr().err
+
+
+# In docs and messages: between backticks, or a line of a block of a shell.
+NAMED = re.compile(r"`vae ([a-z]+)\b([^`\n]*)`|^(?:python -m )?vae ([a-z]+)\b(.*)$", re.M)
+TEXTS = [
+    path for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "workflow/**/*.*", "vae/**/*.py", "export/**/*.py")
+    for path in ROOT.glob(pattern) if path.suffix in (".md", ".py", ".smk", ".yaml")
+]  # fmt: skip
+
+
+def test_every_command_that_docs_and_messages_name_exists_with_its_options():
+    named = [
+        (path, match[1] or match[3], match[2] or match[4] or "")
+        for path in TEXTS for match in NAMED.finditer(path.read_text())
+    ]  # fmt: skip
+    assert len(named) > 10
+    for path, name, rest in named:
+        assert name in MODULES, f"{path}: vae {name}"
+        options = {option for action in parser_of(name)._actions for option in action.option_strings}
+        for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
+            assert option in options, f"{path}: vae {name} {option}"
 
 
 FOLDERS = ["m/L2_DNN1_DNN1/seed0", "m/L2_DNN1_DNN1/seed1"]

@@ -360,3 +360,6 @@ for name, summary in {
     "native": "build the encoder in C++",
 }.items():
     TOOLS.add(name, summary)
+
+# What pip brings the packages of a command with; those of the others, which encode, are there, or come with `study`.
+EXTRAS = {"models": "view", "compare": "view", "view": "view"}

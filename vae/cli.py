@@ -13,8 +13,8 @@ from time import time_ns
 
 from vae import __version__
 from vae.arguments import Parser
-from vae.catalogue import STAGES, TOOLS
-from vae.errors import UserError
+from vae.catalogue import EXTRAS, STAGES, TOOLS
+from vae.errors import UserError, lacking
 from vae.files import write_text
 
 log = logging.getLogger("vae")
@@ -24,7 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 1 for what the system refused."""
     words = sys.argv[1:] if arguments is None else arguments
     name = _overview().parse_args(words[:1]).command
-    module = import_module(f"vae.{'stages' if name in STAGES else 'tools'}.{name}")
+    try:
+        module = import_module(f"vae.{'stages' if name in STAGES else 'tools'}.{name}")
+    except ModuleNotFoundError as error:
+        _start_log(None)
+        log.error("%s", lacking(f"vae {name}", error, EXTRAS.get(name, "study")))
+        return 2
     parser = Parser(name, module.__doc__)
     module.arguments(parser)
     args = parser.parse_args(words[1:])

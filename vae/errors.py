@@ -3,6 +3,13 @@
 LONGEST = 1000
 
 
+def lacking(what: str, error: ModuleNotFoundError, extra: str = "study") -> str:
+    """A line that says which extra of this package `what` needs; the error itself, where it is one of ours."""
+    if (error.name or "vae").split(".")[0] in ("vae", "export"):
+        raise error
+    return f"{what} needs {error.name}, which is not installed: pip install '.[{extra}]' in a checkout brings it"
+
+
 class UserError(Exception):
     """Bad input: the message says in one line what is wrong, where, and what to do.
 
