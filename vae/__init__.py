@@ -22,6 +22,8 @@ _HOMES = {
     "Recipe": "vae.training.recipe",
     "Training": "vae.training.recipe",
     "train": "vae.training.loop",
+    "Study": "vae.analysis.study",
+    "load_study": "vae.analysis.study",
 }
 
 __all__ = ["__version__", *_HOMES]
