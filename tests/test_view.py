@@ -398,3 +398,31 @@ def test_two_studies_have_one_page(results):
     assert len(sentences) == 2
     assert {study["name"] for study in payload["studies"]} == {str(results)}
     assert base64.b64decode(payload["studies"][0]["details"][0]["plane"]["points"])
+
+
+@BROWSER
+def test_models_of_two_studies_stand_in_one_table_and_one_pair(results, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(results, other)
+    payload = view._payload([(results, table(results)), (other, table(other))])
+    payload["live"] = {"wasm": "/runtime.wasm", "models": "/models/"}
+    ready = runtime.runtime(DIST)
+    html = page.render("title", [], payload, ready).encode()
+    files = server.models([(results, table(results)), (other, table(other))])
+    files |= {"/": lambda: html, "/runtime.wasm": lambda: ready.wasm}
+    with (
+        serving(files, page.policy(payload, ready, served=True)) as port,
+        opened(f"http://127.0.0.1:{port}/", viewport={"width": 1280, "height": 3000}) as (viewed, asked),
+    ):
+        names = viewed.eval_on_selector_all("#table tbody tr", "rows => rows.map(row => row.cells[1].textContent)")
+        assert sorted(names) == sorted([str(results)] * 8 + [str(other)] * 8)
+        viewed.locator("#drawing summary").click()
+        settle(viewed)
+        key = next(key for key in keys_of(viewed, "#table tr[data-key]") if key.startswith("1:L3"))
+        viewed.locator(f"tr[data-key='{key}'] button").first.click()
+        settle(viewed)
+        assert str(other) in viewed.locator("#drawing .model.a h3").inner_text()
+        assert {cell.split(":")[0] for cell in keys_of(viewed, ".grid canvas")} == {"1"}  # the grid is of A's study
+        assert any("/models/1/" in url for url in asked)
+        viewed.locator("#filters").get_by_role("button", name=str(other)).click()
+        assert viewed.locator("#table tbody tr").count() == 8

@@ -2,8 +2,8 @@
 // The explore page. One selection, models A and B, is shared by all parts and kept in the URL's fragment.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const STUDIES = DATA.studies;
-const COLUMNS = STUDIES[0].columns;
 const SEVERAL = STUDIES.length > 1;
+const COLUMNS = [...(SEVERAL ? [{ name: "study_name", heading: "study", help: "the folder of its results", numeric: false, first: true }] : []), ...STUDIES[0].columns];
 const SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "wye", "cross"];
 
 // Elements are made by this alone; text is text, never HTML.
@@ -28,7 +28,7 @@ const MODELS = STUDIES.flatMap((study, index) => {
   const names = Object.keys(study.rows);
   return study.rows.label.map((_, place) => {
     const model = Object.fromEntries(names.map(name => [name, study.rows[name][place]]));
-    model.study = study;
+    Object.assign(model, { study, study_name: study.name });
     model.details = study.details[place];
     model.key = (SEVERAL ? `${index}:` : "") + `${model.label}.${model.seed}`;
     model.name = (SEVERAL ? `${study.name}: ` : "") + `${model.label}, seed ${model.seed}`;
@@ -41,9 +41,8 @@ const COLUMN = Object.fromEntries(COLUMNS.map(column => [column.name, column]));
 const heading = name => COLUMN[name]?.heading ?? name;
 const SWEPT = COLUMN["objective.beta"] ? "objective.beta" : null;
 const BETAS = SWEPT ? [...new Set(MODELS.map(model => model[SWEPT]))].sort((a, b) => a - b) : [];
-const FILTERS = ["latent_size", "encoder", "decoder", "seed", "status", ...(SEVERAL ? ["study"] : [])]
-  .filter(name => new Set(MODELS.map(model => of(model, name))).size > 1);
-function of(model, name) { return name === "study" ? model.study.name : model[name]; }
+const FILTERS = ["latent_size", "encoder", "decoder", "seed", "status", ...(SEVERAL ? ["study_name"] : [])]
+  .filter(name => new Set(MODELS.map(model => model[name])).size > 1);
 const USABLE = MODELS.filter(model => model.status === "ok");
 const plain = model => model.label === `L${model.latent_size}_${model.encoder}_${model.decoder}`;  // not of a sweep
 const best = USABLE.filter(plain).sort((a, b) => (a.loss ?? Infinity) - (b.loss ?? Infinity));
@@ -75,7 +74,7 @@ function filtered() {
   const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
   const sets = FILTERS.map(name => [name, hidden(name)]);
   return MODELS.filter(model =>
-    sets.every(([name, without]) => !without.has(String(of(model, name))))
+    sets.every(([name, without]) => !without.has(String(model[name])))
     && words.every(word => model.name.toLowerCase().includes(word)));
 }
 
@@ -151,8 +150,8 @@ function controls() {
 function filters() {
   replaceKeepingFocus(byId("filters"), FILTERS.map(name => {
     const without = hidden(name);
-    const values = [...new Set(MODELS.map(model => of(model, name)))].sort((a, b) => typeof a === "number" ? a - b : String(a).localeCompare(b, "en", { numeric: true }));
-    return element("fieldset", {}, element("legend", {}, name === "study" ? "study" : heading(name)), ...values.map(value =>
+    const values = [...new Set(MODELS.map(model => model[name]))].sort((a, b) => typeof a === "number" ? a - b : String(a).localeCompare(b, "en", { numeric: true }));
+    return element("fieldset", {}, element("legend", {}, heading(name)), ...values.map(value =>
       element("button", { type: "button", "aria-pressed": String(!without.has(String(value))), onclick: () => {
         if (!without.delete(String(value))) without.add(String(value));
         set({ [`no_${name}`]: [...without].join(",") });
