@@ -115,8 +115,9 @@ def test_precision_is_what_the_config_says_in_products_and_convolutions(arithmet
     assert torch.are_deterministic_algorithms_enabled()
 
 
-def test_bf16_is_another_arithmetic_and_near_to_fp32(images, recipe):
-    spec, cpu = Spec.parse("L3_DNN2_DNN1"), torch.device("cpu")
+@pytest.mark.parametrize("label", ["L3_DNN2_DNN1", "L3_CNN2_CNN2", "L3_LIN_RES1"])
+def test_bf16_is_another_arithmetic_and_near_to_fp32(images, recipe, label):
+    spec, cpu = Spec.parse(label), torch.device("cpu")
     losses = {
         precision: loop.train(
             spec, 0, images[:500], replace(recipe, training=replace(recipe.training, precision=precision)), cpu

@@ -254,8 +254,9 @@ def test_a_cpu_trains_one_after_the_other(gpu, images, recipe):
     assert [model.together for model in trained] == [1] * 4
 
 
-def test_lower_precision_is_another_result_near_the_first(images, recipe):
-    spec = Spec.parse("L8_CNN1_DNN1")
+@pytest.mark.parametrize("label", ["L8_CNN1_DNN1", "L8_DNN1_CNN1"])
+def test_lower_precision_is_another_result_near_the_first(images, recipe, label):
+    spec = Spec.parse(label)
     full, mixed = (loop.train(spec, 0, images, of(recipe, precision=p), CPU) for p in ("fp32", "bf16"))
     assert distance(full.model, mixed.model) > 0
     assert mixed.history[-1]["reconstruction"] == pytest.approx(full.history[-1]["reconstruction"], rel=0.02)

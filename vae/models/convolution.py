@@ -41,7 +41,10 @@ class UpConv2d(nn.ConvTranspose2d):
         exporting = torch.jit.is_tracing() or torch.compiler.is_compiling()
         if exporting or output_size or input.device.type != "cpu" or self.out_channels >= REGISTER:
             return super().forward(input, output_size)
-        return _SubPixel.apply(input, self.weight, self.bias, self.output_padding)
+        tensors: list[Any] = [input, self.weight, self.bias]
+        if torch.is_autocast_enabled("cpu"):  # casts in a function's forward pass alone, not in its backward pass
+            tensors = [tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors]
+        return _SubPixel.apply(*tensors, self.output_padding)
 
 
 class _SubPixel(torch.autograd.Function):
