@@ -89,6 +89,26 @@ def test_files_of_another_format_are_refused(tmp_path):
         provenance.read(path)
 
 
+def installed(folder, **versions):
+    """A folder of distributions, by name and version, each with the module that it brings."""
+    for name, version in versions.items():
+        facts = folder / f"{name}-{version}.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n")
+        (facts / "top_level.txt").write_text(name.removesuffix("_gpu"))
+    return str(folder)
+
+
+def test_a_module_that_another_distribution_brings_has_its_version(tmp_path, monkeypatch):
+    """As where onnxruntime-gpu is installed in place of onnxruntime."""
+    monkeypatch.setattr("sys.path", [installed(tmp_path, torch="2.11", numpy="2.0", onnxruntime_gpu="1.20")])
+    provenance.versions.cache_clear()
+    found = provenance.versions()
+    provenance.versions.cache_clear()
+    assert (found["torch"], found["numpy"], found["onnxruntime"]) == ("2.11", "2.0", "1.20")
+    assert found["scikit-learn"] == "not installed"
+
+
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """The source of stages of a copy of both packages, with nothing remembered, and the folder of the copy."""

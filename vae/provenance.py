@@ -16,7 +16,8 @@ from vae.files import read_json, sha256, write_json
 
 # Of the files of a results folder; it grows when files of before can no longer be read.
 FORMAT = 3
-PACKAGES = ("torch", "numpy", "scikit-learn", "onnxruntime")
+# By distribution, the module that each brings.
+PACKAGES = {"torch": "torch", "numpy": "numpy", "scikit-learn": "sklearn", "onnxruntime": "onnxruntime"}
 ROOT = Path(__file__).parent.parent
 # How a command is read and a file is written, and where a dataset is fetched from before its hash is verified, decides
 # no number: these modules are in no closure.
@@ -95,7 +96,16 @@ def source(stage: str) -> str:
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute numbers."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(distribution: str) -> str:
+    """The version of a distribution, or of another that brings the same module, as onnxruntime-gpu does."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        others = importlib.metadata.packages_distributions().get(PACKAGES[distribution])
+        return importlib.metadata.version(others[0]) if others else "not installed"
 
 
 def stamp(stage: str) -> dict:
