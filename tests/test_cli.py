@@ -1,5 +1,6 @@
 """The command line: what it lists, what it refuses, and the record of a command."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -103,12 +104,29 @@ def test_the_record_of_a_command_is_parsed_as_the_command_was():
     assert vars(again) == vars(args)
 
 
-def test_a_reader_that_has_had_enough_is_no_error(colour):
+BUFFERED = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+
+
+def piped(words, into, **environment):
+    """Exit code and errors of `vae WORDS | INTO`."""
+    command = f"{shlex.quote(sys.executable)} -m vae {shlex.join(words)} {into}"
+    options = {"cwd": ROOT, "env": BUFFERED | environment, "capture_output": True, "text": True}
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], **options)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.parametrize("words", [["provenance"], ["models"], ["--help"], ["--version"], ["view", "--help"]])
+def test_a_reader_that_has_had_enough_is_no_error(colour, words, environment):
     """As `vae provenance … | head -1` does."""
-    model = colour / "results/models/L3_CNN5_DNN1/seed0"
-    command = f"{shlex.quote(sys.executable)} -m vae provenance {shlex.quote(str(model))} | true"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    places = {"provenance": "results/models/L3_CNN5_DNN1/seed0", "models": "results"}
+    given = [str(colour / places[word]) for word in words if word in places]
+    assert piped([*words, *given], "| true", **environment) == (0, "")
+
+
+def test_output_that_cannot_be_written_is_a_line():
+    assert piped(["--version"], "> /dev/full") == (1, "No space left on device\n")
+    assert piped(["--version"], ">&-")[0] == 0
 
 
 def test_the_time_is_written_when_all_is_done_and_not_before(tmp_path):

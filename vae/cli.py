@@ -22,30 +22,16 @@ log = logging.getLogger("vae")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 1 for what the system refused."""
-    words = sys.argv[1:] if arguments is None else arguments
-    name = _overview().parse_args(words[:1]).command
     try:
-        module = import_module(f"vae.{'stages' if name in STAGES else 'tools'}.{name}")
-    except ModuleNotFoundError as error:
-        _start_log(None)
-        log.error("%s", lacking(f"vae {name}", error, EXTRAS.get(name, "study")))
-        return 2
-    parser = Parser(name, module.__doc__)
-    module.arguments(parser)
-    args = parser.parse_args(words[1:])
-    args.origin = parser.origin(args)
-    args.origin_of = lambda folder: parser.origin(args, [folder])
-    try:
-        _start_log(args.log)
-        module.run(args)
-        if getattr(args, "done", None):
-            write_text(args.done, f"{time_ns()}\n")
-        sys.stdout.flush()
+        try:
+            _run(sys.argv[1:] if arguments is None else arguments)
+        finally:  # also after --help, which exits
+            _flush()
     except UserError as error:
         log.error("%s", error)
         return 2
-    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        pass  # the reader of the output, such as `head`, has had enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         log.error("%s%s", where, error.strerror or error)
@@ -54,6 +40,34 @@ def main(arguments: list[str] | None = None) -> int:
         log.exception("unexpected error, please report it")
         return 1
     return 0
+
+
+def _flush() -> None:
+    """Hand on what was printed; what cannot be is dropped, for Python would complain of it at its exit."""
+    try:
+        if sys.stdout:  # None where it is closed
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _run(words: list[str]) -> None:
+    name = _overview().parse_args(words[:1]).command
+    try:
+        module = import_module(f"vae.{'stages' if name in STAGES else 'tools'}.{name}")
+    except ModuleNotFoundError as error:
+        _start_log(None)
+        raise UserError(lacking(f"vae {name}", error, EXTRAS.get(name, "study"))) from None
+    parser = Parser(name, module.__doc__)
+    module.arguments(parser)
+    args = parser.parse_args(words[1:])
+    args.origin = parser.origin(args)
+    args.origin_of = lambda folder: parser.origin(args, [folder])
+    _start_log(args.log)
+    module.run(args)
+    if getattr(args, "done", None):
+        write_text(args.done, f"{time_ns()}\n")
 
 
 def _overview() -> argparse.ArgumentParser:
