@@ -79,6 +79,18 @@ def own_cache(request):
         yield
 
 
+@pytest.fixture
+def nobody(monkeypatch):
+    """As a user whose id has no entry in passwd, and who has no home, as in a container."""
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def sample() -> dataset.Dataset:
     """2,000 training and 500 test images of MNIST."""

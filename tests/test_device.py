@@ -88,6 +88,11 @@ def test_a_lease_ends_with_its_block(tmp_path):
         pass
 
 
+def test_a_user_without_a_name_has_leases(tmp_path, nobody):
+    with lease(["GPU-a"], folder=tmp_path) as index:
+        assert index == 0
+
+
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert devices.pick("auto") == torch.device("cpu")

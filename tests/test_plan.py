@@ -72,12 +72,7 @@ def test_what_is_wrong_is_never_kept(folder):
     assert not folder.exists()
 
 
-def test_a_user_without_a_home_plans_too(monkeypatch):
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr("pathlib.Path.home", homeless)
+def test_a_user_without_a_home_plans_too(nobody):
     assert plan.estimates(study(), False)["train"]
 
 

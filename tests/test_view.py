@@ -132,6 +132,15 @@ def test_only_this_machine_can_connect():
         server.server({}, "", 99999)
 
 
+def test_a_user_without_a_name_or_a_home_is_told_of_the_machine_and_the_cache(monkeypatch, nobody):
+    monkeypatch.setattr("platform.node", lambda: "node7")
+    assert view._login() == "node7"
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert view._login() == "ada@node7"
+    with pytest.raises(UserError, match="no home to keep a cache in; set XDG_CACHE_HOME"):
+        runtime.runtime()
+
+
 def test_a_diverged_model_is_listed_and_not_served(results):
     rows = table(results)
     rows.loc[2, "status"] = "diverged"

@@ -6,13 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, away, errors, overlay, snakemake
+from conftest import ENVIRONMENT, ROOT, SAMPLE, away, errors, overlay, snakemake
 
 from vae.catalogue import FIGURES, STAGES
 from vae.cli import main
@@ -50,6 +51,42 @@ def edit(edited):
     yield append
     for name, text in texts.items():
         (edited / name).write_text(text)
+
+
+UNKNOWN = """
+import pwd
+
+def getpwuid(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+pwd.getpwuid = getpwuid
+"""
+
+
+@pytest.mark.slow
+def test_a_user_without_a_name_has_jobs(tmp_path):
+    """As in a container that runs under an id without an entry in passwd; Snakemake itself needs a home."""
+    (tmp_path / "sitecustomize.py").write_text(UNKNOWN)  # which every Python that finds it imports
+    environment = {
+        key: value for key, value in ENVIRONMENT.items() if key not in ("LOGNAME", "USER", "LNAME", "USERNAME")
+    }
+    options = [
+        "--cores",
+        "1",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--config",
+        f"dataset={{name: sample, path: {SAMPLE}}}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "results/data/dataset.npz", *options],
+        cwd=tmp_path,
+        env=environment | {"HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/data/dataset.npz").exists()
 
 
 def test_every_model_has_its_files(checkout):

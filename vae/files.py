@@ -49,8 +49,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def cache() -> Path:
-    """The folder in the user's cache for what is compiled for this machine; it may not exist."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-encoders"
+    """The folder in the user's cache for what is compiled for this machine; it may not exist.
+
+    Raises UserError for a user without a home, as in a container.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-encoders"
+    except RuntimeError:
+        raise UserError("this user has no home to keep a cache in; set XDG_CACHE_HOME to a folder") from None
 
 
 def check_writable(folder: str | Path) -> None:

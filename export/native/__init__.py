@@ -8,10 +8,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from vae.errors import UserError
-from vae.files import cache, sha256
+from vae.files import cache, check_writable, sha256
 
 SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".h", ".cpp", ".txt"))
 
@@ -28,9 +29,11 @@ def folder() -> Path:
 
 
 def library() -> Path | None:
-    """The built library, if there is one."""
-    path = folder() / "lib" / "liblatent_encoder.so"
-    return path if path.exists() else None
+    """The built library, if there is one, which a user without a home, or without access to it, has not."""
+    with suppress(UserError):
+        path = folder() / "lib" / "liblatent_encoder.so"
+        return path if os.path.exists(path) else None
+    return None
 
 
 def program() -> Path:
@@ -51,6 +54,7 @@ def build() -> Path:
     for tool in ("cmake", os.environ.get("CXX", "c++")):
         if not shutil.which(tool):
             raise UserError(f"{tool} is not installed: building the C++ encoder needs cmake and a C++20 compiler")
+    check_writable(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         work, installed = f"{scratch}/build", f"{scratch}/installed"

@@ -87,8 +87,8 @@ def _serve(studies: list[tuple[Path, pd.DataFrame]], args: argparse.Namespace) -
     address = f"http://{server.ADDRESS}:{served.server_port}/"
     print(f"{address} (Ctrl-C ends)", flush=True)
     if "SSH_CONNECTION" in os.environ or "SLURM_JOB_ID" in os.environ:
-        there = f"{getpass.getuser()}@{platform.node()}"
-        print(f"On your machine: ssh -L {served.server_port}:{server.ADDRESS}:{served.server_port} {there}", flush=True)
+        forwarded = f"{served.server_port}:{server.ADDRESS}:{served.server_port}"
+        print(f"On your machine: ssh -L {forwarded} {_login()}", flush=True)
     elif not args.no_browser:
         webbrowser.open(address)
     try:
@@ -97,6 +97,14 @@ def _serve(studies: list[tuple[Path, pd.DataFrame]], args: argparse.Namespace) -
         pass
     finally:
         served.server_close()
+
+
+def _login() -> str:
+    """This user and machine, as ssh takes them; the machine alone where the user has no name, as in a container."""
+    try:
+        return f"{getpass.getuser()}@{platform.node()}"
+    except (KeyError, OSError):
+        return platform.node()
 
 
 def _packed(studies: list[tuple[Path, pd.DataFrame]], names: list[str], ready: Runtime) -> str:

@@ -1,7 +1,7 @@
 """A lease of a share of a GPU, for as long as a job lives."""
 
-import getpass
 import logging
+import os
 import re
 import tempfile
 import time
@@ -29,7 +29,7 @@ def lease(gpus: list[str], jobs_per_gpu: int = 1, folder: Path | None = None) ->
     waiting = False
     while True:
         for index, share in shares:
-            lock = FileLock(folder / f"vae-{getpass.getuser()}-{re.sub(r'[^A-Za-z0-9-]', '-', share)}.lock")
+            lock = FileLock(folder / f"vae-{os.getuid()}-{re.sub(r'[^A-Za-z0-9-]', '-', share)}.lock")
             try:
                 lock.acquire(blocking=False)
             except Timeout:

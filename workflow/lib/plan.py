@@ -74,6 +74,6 @@ def _sources() -> Iterator[str]:
 
 def _file(name: str) -> Path | None:
     """Where the estimates of this name are kept; None for a user without a home."""
-    with suppress(RuntimeError):
+    with suppress(UserError):
         return cache() / "plans" / f"{name[:32]}.json"
     return None

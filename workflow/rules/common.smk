@@ -1,4 +1,5 @@
 # What the rules ask: which jobs there are, what they take, and which part of the config they depend on.
+import getpass
 import json
 import logging
 import os
@@ -18,6 +19,11 @@ from workflow.lib.locks import WorkingDirectory
 
 # On a full disk Snakemake cannot write its log; the tracebacks of that would bury the line that says so.
 logging.raiseExceptions = False
+# Snakemake wants a name of the user, which an id in a container may not have.
+try:
+    getpass.getuser()
+except (KeyError, OSError):
+    os.environ["USER"] = f"uid{os.getuid()}"
 # Where the results are: below the prefix of the module, where another workflow imports this one as such.
 RESULTS = workflow.modifier.path_modifier.replace_prefix("results")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae.errors import UserError
-from vae.files import cache, read_json, sha256, write_bytes
+from vae.files import cache, check_writable, read_json, sha256, write_bytes
 
 FACTS = read_json(Path(__file__).parent / "runtime.json")
 BUNDLE, WASM = FACTS["files"]
@@ -32,6 +32,7 @@ def runtime(folder: Path | None = None) -> Runtime:
         return _read(folder)
     kept = cache() / f"{FACTS['package']}-{FACTS['version']}"
     if not all((kept / name).is_file() for name in FACTS["files"]):
+        check_writable(kept)
         _fetch(kept)
     return _read(kept)
 
