@@ -1,10 +1,13 @@
 """The encoder in C++, from Python, as a program and as a library: it computes what the model does."""
 
+import copy
+import multiprocessing
 import resource
 import shutil
 import struct
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -109,6 +112,19 @@ def test_codes_do_not_depend_on_the_threads(model, pictures):
             np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_threads_copies_and_processes_give_the_same_codes(model, pictures):
+    encoder = Encoder.load(model[0], "native", threads=2)
+    wanted = encoder.encode(pictures)[0]
+    np.testing.assert_array_equal(copy.deepcopy(encoder).encode(pictures)[0], wanted)
+    with ThreadPoolExecutor(4) as threads:
+        for mean, _ in threads.map(encoder.encode, [pictures] * 8):
+            np.testing.assert_array_equal(mean, wanted)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as processes:
+        for mean, _ in processes.map(encoder.encode, [pictures] * 3):
+            np.testing.assert_array_equal(mean, wanted)
+
+
 def test_torch_has_its_threads_back(model, pictures):
     before = torch.get_num_threads()
     Encoder.load(model[0], "native", threads=3).encode(pictures)
@@ -173,7 +189,8 @@ DAMAGE = {
     "long": (lambda raw: raw + b"x", "take 78400 bytes, 78401 are there"),
     "huge": (lambda raw: raw[:4] + struct.pack(">3I", *[2**32 - 1] * 3), "bytes, 0 are there"),
     "empty": (lambda raw: raw[:4] + struct.pack(">3I", 0, 28, 28), "is empty"),
-    "other": (lambda raw: raw[:4] + struct.pack(">3I", 100, 14, 56) + raw[16:], "the encoder takes [28, 28]"),
+    "other": (lambda raw: raw[:4] + struct.pack(">3I", 100, 14, 56) + raw[16:], "are [N, 28, 28], not [100, 14, 56]"),
+    "single.npy": (lambda raw: header("(28, 28)")[:-77616], "not [28, 28]; give a single image an axis of 1 in front"),
     "negative.npy": (lambda raw: header("(100, 28, -28)"), "not a sound .npy"),
     "much.npy": (lambda raw: header("(100, 28, 99999999999999999999)"), "not a sound .npy"),
     "open.npy": (lambda raw: header("(100, 28, 28"), "not a sound .npy"),
@@ -206,19 +223,60 @@ def test_an_unsound_file_is_named_and_nothing_is_written(model, pictures, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "array",
+    ("array", "message"),
     [
-        np.zeros((3, 28, 28), np.float32),
-        np.zeros((28, 28, 3), np.uint8).T,
-        np.zeros(3, np.uint8),
-        np.array([{}, {}]),
+        (np.zeros((3, 28, 28), np.float32), "images are uint8 [N, ...] from 0 to 255, as they are, not '<f4'"),
+        (np.zeros((3, 28, 28), bool), "images are uint8 [N, ...] from 0 to 255, as they are, not '|b1'"),
+        (np.zeros((3, 28, 28), ">u2"), "images are uint8 [N, ...] from 0 to 255, as they are, not '>u2'"),
+        (np.zeros((28, 28, 3), np.uint8).T, "images are in Fortran order; save np.ascontiguousarray(images)"),
+        (np.zeros((3, 28, 28, 3), np.uint8), "images are [N, 28, 28], not [3, 28, 28, 3]"),
+        (np.zeros(3, np.uint8), "images are uint8 [N, ...], not [3]"),
+        (np.array([{}, {}]), "images are uint8 [N, ...] from 0 to 255, as they are, not '|O'"),
     ],
 )
-def test_arrays_that_are_no_images_are_refused(model, tmp_path, array):
+def test_arrays_that_are_no_images_are_refused(model, tmp_path, array, message):
     np.save(tmp_path / "x.npy", array)
-    refused(
-        run(model[0] / "encoder.ts", tmp_path / "x.npy", tmp_path / "z.npy"), tmp_path, {"x.npy"}, "x.npy: images are"
-    )
+    done = run(model[0] / "encoder.ts", tmp_path / "x.npy", tmp_path / "z.npy")
+    refused(done, tmp_path, {"x.npy"}, f"x.npy: {message}")
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28)])
+@pytest.mark.parametrize("given", [(28, 28), (1, 28, 28), (28, 28, 1), (784,)])
+@pytest.mark.parametrize("write", [idx, npy])
+def test_one_channel_may_have_an_axis_or_none(pictures, tmp_path, shape, given, write):
+    images = pictures[:20].reshape(-1, *shape)
+    wanted = exported(tmp_path / "model", build(Spec.parse("L3_CNN1_DNN1"), shape, Networks(8, 2), 0), images)
+    source, out = write(tmp_path / "x", images.reshape(-1, *given)), tmp_path / "z.npy"
+    assert run(tmp_path / "model/encoder.ts", source, out).returncode == 0
+    near([np.load(out)], wanted[:1])
+    near(Encoder.load(tmp_path / "model", "native").encode(images.reshape(-1, *given)), wanted)
+    library = torch.classes.vae.Encoder(str(tmp_path / "model/encoder.ts"), "cpu")
+    near([part.numpy() for part in library.encode(torch.from_numpy(images.reshape(-1, *given)), 1)], wanted)
+
+
+def test_channels_that_come_last_and_folders_are_named(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), np.uint8)
+    exported(tmp_path / "model", build(Spec.parse("L3_DNN1_DNN1"), (3, 8, 8), Networks(8, 2), 0), images)
+    source, names = npy(tmp_path / "x", np.zeros((2, 8, 8, 3), np.uint8)), {"model", "x.npy"}
+    done = run(tmp_path / "model/encoder.ts", source, tmp_path / "z.npy")
+    refused(done, tmp_path, names, "not [2, 8, 8, 3]; they look channel-last, give [N, C, H, W]")
+    done = run(tmp_path / "model/encoder.ts", tmp_path / "model", tmp_path / "z.npy")
+    refused(done, tmp_path, names, "model: a folder, which `vae encode` reads")
+
+
+def test_images_of_zero_and_one_and_codes_that_are_not_finite_are_warned_of(model, pictures, tmp_path):
+    out = tmp_path / "z.npy"
+    done = run(model[0] / "encoder.ts", npy(tmp_path / "x", (pictures[:3] > 127).astype(np.uint8)), out)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, np.load(out).shape) == (0, (3, 5))
+    assert "x.npy: the brightest pixel is 1, where white is 255" in line
+    diverged = build(Spec.parse("L3_DNN1_DNN1"), (28, 28), Networks(8, 2), 0)
+    torch.nn.init.constant_(diverged.encoder.heads.bias, float("nan"))
+    export(tmp_path, diverged.eval(), pictures[:3], {}, check=False)
+    done = run(tmp_path / "encoder.ts", npy(tmp_path / "x", pictures[:3]), out, "--overwrite")
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, np.isnan(np.load(out)).all()) == (0, True)
+    assert "codes of 3 of 3 images are not finite; the model may have diverged" in line
 
 
 def test_what_is_no_encoder_is_refused(model, tmp_path, pictures):

@@ -15,6 +15,7 @@
 namespace vae {
 
 ImageFile::ImageFile(const std::string& path) : path_(path) {
+  if (std::filesystem::is_directory(path)) throw Error(path + ": a folder, which `vae encode` reads; give IDX or .npy");
   if (!std::filesystem::is_regular_file(path)) throw Error(path + ": no such file");
   if (path.ends_with(".gz")) throw Error(path + ": packed; unpack it first, with gunzip");
   stream_.open(path, std::ios::binary);
@@ -35,7 +36,7 @@ void ImageFile::read_idx() {
   std::array<uint8_t, 4> magic{};
   stream_.read(reinterpret_cast<char*>(magic.data()), magic.size());
   if (!stream_ || magic[0] || magic[1] || magic[2] != 0x08 || magic[3] < 2)
-    throw Error(path_ + ": not an IDX file of images (unsigned bytes, at least two dimensions)");
+    throw Error(path_ + ": not an IDX file of images (unsigned bytes, at least two dimensions), nor named .npy");
   for (int i = 0; i < magic[3]; i++) {
     std::array<uint8_t, 4> raw{};
     stream_.read(reinterpret_cast<char*>(raw.data()), raw.size());
@@ -60,9 +61,10 @@ void ImageFile::read_npy() {
     if (at == std::string::npos) throw Error(path_ + ": not a sound .npy");
     return header.substr(at + quoted.size());
   };
-  if (!value("descr").starts_with("'|u1'") || !value("fortran_order").starts_with("False"))
-    throw Error(path_ + ": images are uint8 [N, ...], not " + value("descr").substr(0, 5) +
-                "; or it is in Fortran order");
+  if (!value("descr").starts_with("'|u1'"))
+    throw Error(path_ + ": images are uint8 [N, ...] from 0 to 255, as they are, not " + value("descr").substr(0, 5));
+  if (!value("fortran_order").starts_with("False"))
+    throw Error(path_ + ": images are in Fortran order; save np.ascontiguousarray(images)");
   const std::string shape = value("shape");
   std::vector<int64_t> all;
   const char *at = shape.data(), *const last = at + shape.size();

@@ -1,17 +1,15 @@
 // latent-encode: the codes of a file's images, with a trained encoder and without Python.
 
 #include "latent_encoder.h"
+#include "sizes.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 #include <future>
 #include <iostream>
-#include <numeric>
 #include <optional>
-#include <sstream>
 #include <system_error>
 #include <thread>
 
@@ -73,14 +71,31 @@ int64_t chunk_size(const Arguments& arguments) {
 }
 
 void check(const vae::ImageFile& images, const std::string& path, const vae::Encoder& encoder) {
-  const std::vector<int64_t>& wanted = encoder.image_shape();
-  const int64_t pixels = std::accumulate(wanted.begin(), wanted.end(), int64_t{1}, std::multiplies());
-  if (images.shape() == wanted || images.shape() == std::vector{pixels}) return;
-  std::ostringstream line;
-  line << path << ": images are " << at::IntArrayRef(images.shape()) << ", the encoder takes "
-       << at::IntArrayRef(wanted);
-  throw vae::Error(line.str());
+  std::vector<int64_t> sizes = images.shape();
+  sizes.insert(sizes.begin(), images.count());
+  const std::string fault = vae::misfit(sizes, encoder.image_shape());
+  if (!fault.empty()) throw vae::Error(path + ": " + fault);
 }
+
+// What is odd about images and their codes, to be said in a line once all are encoded.
+struct Doubts {
+  int64_t brightest = 0, not_finite = 0;
+
+  void note(const at::Tensor& images, const vae::Codes& codes) {
+    brightest = std::max(brightest, images.max().item<int64_t>());
+    const at::Tensor finite = codes.mean.isfinite().all(1).logical_and(codes.log_variance.isfinite().all(1));
+    not_finite += finite.logical_not().sum().item<int64_t>();
+  }
+
+  void warn(const std::string& path, int64_t count) const {
+    const std::string begin = "latent-encode: WARNING: " + path + ": ";
+    if (brightest == 1)
+      std::cerr << begin << "the brightest pixel is 1, where white is 255; multiply images of 0 and 1\n";
+    if (not_finite)
+      std::cerr << begin << "codes of " << not_finite << " of " << count
+                << " images are not finite; the model may have diverged\n";
+  }
+};
 
 void encode(const Arguments& arguments) {
   const vae::Encoder encoder(arguments.places[0], arguments.device);
@@ -92,16 +107,19 @@ void encode(const Arguments& arguments) {
     log_variances.emplace(arguments.log_variance, images.count(), encoder.latent_size(), arguments.overwrite);
   const auto begun = std::chrono::steady_clock::now();
   const int64_t size = chunk_size(arguments);
+  Doubts doubts;
   at::Tensor chunk = images.read(size);
   while (chunk.size(0)) {
     auto next = std::async(std::launch::async, [&] { return images.read(size); });
     const vae::Codes codes = encoder.encode(chunk, arguments.threads, arguments.batch);
+    doubts.note(chunk, codes);
     means.write(codes.mean);
     if (log_variances) log_variances->write(codes.log_variance);
     chunk = next.get();
   }
   if (log_variances) log_variances->finish();
   means.finish();
+  doubts.warn(arguments.places[1], images.count());
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begun;
   std::cout << images.count() << " images in " << seconds.count() << " s, encoder " << encoder.label() << '\n';
 }

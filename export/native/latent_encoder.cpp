@@ -31,10 +31,7 @@ Codes Encoder::encode(const at::Tensor& images, int threads, int64_t batch) cons
   const std::vector<int64_t>& shape = image_shape();
   if (!images.defined() || !images.device().is_cpu()) throw Error("images are a tensor on the CPU");
   if (images.scalar_type() != at::kByte) throw Error("images are uint8 from 0 to 255, as they are");
-  if (images.dim() < 2 || (images.sizes().slice(1) != at::IntArrayRef(shape) &&
-                           images.sizes().slice(1) != at::IntArrayRef{product(shape)}))
-    throw Error("images are " + text(images.sizes().slice(std::min<int64_t>(1, images.dim()))) +
-                ", the encoder takes " + text(shape));
+  if (const std::string fault = misfit(images.sizes(), shape); !fault.empty()) throw Error(fault);
   std::vector<int64_t> sizes = shape;
   sizes.insert(sizes.begin(), images.size(0));
   const Codes codes{at::empty({images.size(0), latent_size()}, at::kFloat),

@@ -32,10 +32,11 @@ class Encoder {
   explicit Encoder(const std::string& script, const std::string& device = "cpu");
   ~Encoder();
 
-  // Codes of images uint8 [N, H, W], [N, C, H, W] or flat, on the CPU; pinned memory spares a GPU a copy. `threads` is
-  // how many CPU threads to use, `batch` how many images are computed at once; 0 is all, and what was measured best.
-  // On a CPU the codes do not depend on the threads. torch's own number of threads, which a process has one of, is 1
-  // meanwhile: calls from several threads at once are sound, but may leave it so.
+  // Codes of images uint8 [N, H, W], [N, C, H, W] or flat, on the CPU; one channel may have an axis or none. Pinned
+  // memory spares a GPU a copy. `threads` is how many CPU threads to use, `batch` how many images are computed at once;
+  // 0 is all, and what was measured best. On a CPU the codes do not depend on the threads. torch's own number of
+  // threads, which a process has one of, is 1 meanwhile: calls from several threads at once are sound, but may leave it
+  // so.
   Codes encode(const at::Tensor& images, int threads = 0, int64_t batch = 0) const;
 
   const std::vector<int64_t>& image_shape() const;  // (H, W) or (C, H, W)
