@@ -1,5 +1,6 @@
 """Codes back to images, with an exported decoder."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from export.runtime import grey_levels, open_session, run, sizes
 from vae.errors import UserError
 from vae.files import replacing
 
+log = logging.getLogger(__name__)
+
 CHUNK = 4096
 
 
@@ -19,7 +22,7 @@ def decode_file(
     """Write the images of codes, `.npy [N, latent]`, to `target`, `.npy`, `uint8 [N, ...]`, in bounded memory.
 
     `model` is a model's folder, or a `decoder.onnx`. Raises UserError for codes that are not of the decoder's size, or
-    a target that exists.
+    a target that exists; warns of codes that are not finite.
     """
     source, target, graph = Path(source), Path(target), Path(model)
     graph = graph / "decoder.onnx" if graph.is_dir() else graph
@@ -35,9 +38,14 @@ def decode_file(
     if array.ndim != 2 or array.shape[1:] != latent or array.dtype.kind != "f":
         wanted = ", ".join(map(str, latent))
         raise UserError(f"{source}: codes are floats [N, {wanted}], not {array.dtype} {list(array.shape)}")
+    not_finite = 0
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(array), *image_shape)}
     with replacing(target) as partial, open(partial, "wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(array), CHUNK):
-            (probabilities,) = run(session, np.asarray(array[start : start + CHUNK], np.float32))
+            codes = np.asarray(array[start : start + CHUNK], np.float32)
+            not_finite += int((~np.isfinite(codes).all(1)).sum())
+            (probabilities,) = run(session, codes)
             stream.write(grey_levels(probabilities).tobytes())
+    if not_finite:
+        log.warning("%s: %d of %d codes are not finite; their images say nothing", source, not_finite, len(array))

@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 import numpy as np
 
 from export import native, runtimes
-from export.images import open_images
+from export.images import fitting, open_images
 from vae.errors import UserError
-from vae.files import replacing
+from vae.files import replacing, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,17 +47,32 @@ class Encoder:
     """Images to mean and log-variance of q(z|x); made by `Encoder.load`.
 
     `image_shape` is `(H, W)` or `(C, H, W)`; `runtime` is the one in use, `auto` until the first images are encoded.
+    Threads may share it. A copy, a pickle and a forked process open the model's files anew.
     """
 
     def __init__(self, folder: Path, graph: Path, runtime: str, device: str, threads: int):
-        self.folder, self.graph, self.runtime, self.device, self.threads = folder, graph, runtime, device, threads
-        # torch may have a GPU that this onnxruntime has not: what the graph says of itself is then read on the CPU.
-        elsewhere = device == "cuda" and runtime != "onnx" and not runtimes.onnx_has(device)
-        onnx = runtimes.Onnx(graph, "cpu" if elsewhere else device)
+        # Files are opened when they are needed, wherever the process works then.
+        self.folder, self.graph = folder.absolute(), graph.absolute()
+        self.runtime, self.device, self.threads = runtime, device, threads
+        # By process: a session does not survive a fork.
+        self._runs: dict[tuple[int, str], runtimes.Runtime] = {}
+        self._choice = Lock()
+        try:
+            onnx = runtimes.Onnx(graph, device)
+            self._runs[os.getpid(), "onnx"] = onnx
+        except UserError:
+            # torch may have a GPU that this onnxruntime has not: what the graph says of itself is then read on the CPU.
+            if device != "cuda" or runtime == "onnx":
+                raise
+            onnx = runtimes.Onnx(graph, "cpu")
+        self._has_onnx = bool(self._runs)
         self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
-        self._runs: dict[str, runtimes.Runtime] = {} if elsewhere else {"onnx": onnx}
         if runtime != "auto":
             self._runtime(runtime)
+
+    def __reduce__(self) -> tuple:
+        """What a copy or a pickle is made of: where the model is, and no session."""
+        return type(self), (self.folder, self.graph, self.runtime, self.device, self.threads)
 
     @classmethod
     def load(
@@ -89,12 +105,15 @@ class Encoder:
     def encode(self, images: Any, sample: int | None = None) -> Any:
         """Mean and log-variance, each `float32 [N, latent]`, of images `uint8 [N, H, W]`, `[N, C, H, W]` or flat.
 
-        NumPy arrays for NumPy arrays, torch tensors on the CPU for torch tensors. With a seed as `sample`, draws from
-        q(z|x) come instead. Raises UserError for images of another type or shape.
+        NumPy arrays for NumPy arrays, and for lists of arrays or of Pillow's images; torch tensors on the CPU for torch
+        tensors. With a seed as `sample`, draws from q(z|x) come instead. Raises UserError for images of another type or
+        shape; warns where the brightest pixel of all is 1, and where codes are not finite.
         """
-        tensor = hasattr(images, "detach")
-        alike = sys.modules["torch"].from_numpy if tensor else np.asarray
-        mean, log_variance = self._encode(self._checked(images.detach().cpu().numpy() if tensor else alike(images)))
+        alike = sys.modules["torch"].from_numpy if hasattr(images, "detach") else np.asarray
+        ready, doubts = fitting(images, self.image_shape), _Doubts(self.label)
+        mean, log_variance = self._encode(ready)
+        doubts.note(ready, mean, log_variance)
+        doubts.warn()
         if sample is not None:
             return alike(_draw(mean, log_variance, np.random.default_rng(sample)))
         return alike(mean), alike(log_variance)
@@ -110,77 +129,105 @@ class Encoder:
     ) -> None:
         """Write the means of a file's images to `target`, `.npy`, `float32 [N, latent]`, in bounded memory.
 
-        `source` is IDX (plain or .gz), `.npy`, or a folder of PNGs. With a seed as `sample`, draws from q(z|x) are
-        written instead of the means; the log-variances go to the file of that name, if one is given. Files appear whole
-        or not at all. Raises UserError for an unsound source, images of another shape, or a target that exists.
+        `source` is IDX (plain or .gz), `.npy`, a PNG, or a folder of PNGs. With a seed as `sample`, draws from q(z|x)
+        are written instead of the means; the log-variances go to the file of that name, if one is given. Which row is
+        which PNG goes to a JSON beside `target`, `{"files": [...]}`: of `codes.npy`, to `codes.files.json`. Files
+        appear whole or not at all. Raises UserError for an unsound source, images that do not fit, or a target that
+        exists; warns as `encode` does.
         """
         targets = [Path(path) for path in (target, log_variance) if path]
+        names = targets[0].with_suffix(".files.json")
         if len({path.resolve() for path in targets}) < len(targets):
             raise UserError(f"{target}: codes and log-variances need a file each")
         for path in targets:
             if path.suffix != ".npy":
                 raise UserError(f"{path}: codes are written as .npy")
+        for path in (*targets, names):
             if path.exists() and not overwrite:
                 raise UserError(f"{path}: already exists; choose another name, or pass --overwrite")
-        images = open_images(source)
-        if images.shape not in (self.image_shape, (int(np.prod(self.image_shape)),)):
-            raise UserError(f"{source}: images are {list(images.shape)}, the encoder takes {list(self.image_shape)}")
+        images = open_images(source, self.image_shape)
         rng = None if sample is None else np.random.default_rng(sample)
-        shape = images.count, self.latent_size
+        shape, doubts = (images.count, self.latent_size), _Doubts(f"{source}, {self.label}")
         with _files(targets, shape) as streams, _progress(images.count, progress) as advance:
             for chunk in _ahead(images.chunks(CHUNK)):
-                codes, log_variances = self._encode(self._checked(chunk), images.count)
+                ready = fitting(chunk, self.image_shape)
+                codes, log_variances = self._encode(ready, images.count)
+                doubts.note(ready, codes, log_variances)
                 if rng:
                     codes = _draw(codes, log_variances, rng)
                 for stream, part in zip(streams, (codes, log_variances)):
                     stream.write(np.ascontiguousarray(part).data)
                 advance(len(chunk))
-
-    def _checked(self, images: np.ndarray) -> np.ndarray:
-        flat = (int(np.prod(self.image_shape)),)
-        if images.dtype != np.uint8:
-            raise UserError(f"images are uint8 from 0 to 255, as they are, not {images.dtype}")
-        if images.ndim < 2 or images.shape[1:] not in (self.image_shape, flat):
-            raise UserError(f"images are [N, {', '.join(map(str, self.image_shape))}], not {list(images.shape)}")
-        return np.ascontiguousarray(images).reshape(-1, *self.image_shape)
+            if images.files:
+                write_json(names, {"files": images.files})
+            else:
+                names.unlink(missing_ok=True)  # of the codes that these replace
+        doubts.warn()
 
     def _encode(self, images: np.ndarray, total: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Codes of checked images, by the runtime in use; where it is `auto`, the fastest on some of them."""
         if not len(images):
             return np.empty((0, self.latent_size), np.float32), np.empty((0, self.latent_size), np.float32)
         if self.runtime == "auto":
-            self.runtime = self._fastest(images, total or len(images))
-            log.info("%s: encoding with %s", self.folder, self.runtime)
+            with self._choice:
+                if self.runtime == "auto":  # another thread may have chosen
+                    self.runtime = self._fastest(images, total or len(images))
+                    log.info("%s: encoding with %s", self.folder, self.runtime)
         return self._runtime(self.runtime).encode(images, self.latent_size, self.threads)
 
     def _runtime(self, name: str) -> runtimes.Runtime:
-        if name not in self._runs:
-            self._runs[name] = runtimes.OF_FOLDER[name](self.folder, self.device)
-        return self._runs[name]
+        key = os.getpid(), name
+        if key not in self._runs:
+            opening, place = (runtimes.Onnx, self.graph) if name == "onnx" else (runtimes.OF_FOLDER[name], self.folder)
+            self._runs[key] = opening(place, self.device)
+        return self._runs[key]
 
     def _fastest(self, images: np.ndarray, total: int) -> str:
         torch_is_there = "torch" in sys.modules or (total >= WORTH_TORCH and runtimes.has_torch())
-        if "onnx" in self._runs and (not torch_is_there or len(images) < SOME // 8):
+        if self._has_onnx and (not torch_is_there or len(images) < SOME // 8):
             return "onnx"
         some = images[:SOME]
-        seconds: dict[str, float] = {}
-        for name in dict.fromkeys((*self._runs, "torchscript", *(["native"] if native.library() else []))):
+        runs: dict[str, runtimes.Runtime] = {}
+        for name in [*(["onnx"] if self._has_onnx else []), "torchscript", *(["native"] if native.library() else [])]:
             try:
-                self._runtime(name)
+                runs[name] = self._runtime(name)
             except UserError as error:
                 log.warning("%s is not available: %s", name, error)
-                continue
-            seconds[name] = np.inf
-        if not seconds:
+        if not runs:
             raise UserError(
                 f"device {self.device}: no runtime here computes on it; install onnxruntime-gpu or a torch that sees it"
             )
+        seconds = dict.fromkeys(runs, np.inf)
         for _ in range(4):  # in turns, and more than once: first calls set libraries up, and machines do other work
-            for name in seconds:
+            for name, run in runs.items():
                 begun = perf_counter()
-                self._runs[name].encode(some, self.latent_size, self.threads)
+                run.encode(some, self.latent_size, self.threads)
                 seconds[name] = min(seconds[name], perf_counter() - begun)
         return min(seconds, key=lambda name: seconds[name])
+
+
+class _Doubts:
+    """What is odd about images and their codes, to be said in a line once all are encoded."""
+
+    def __init__(self, what: str):
+        self._what, self._count, self._brightest, self._not_finite = what, 0, 0, 0
+
+    def note(self, images: np.ndarray, *codes: np.ndarray) -> None:
+        """Take these into account; where nothing is odd, in little of the time that they took to encode."""
+        self._count += len(images)
+        for part in (images[:100], images):
+            if self._brightest <= 1:
+                self._brightest = max(self._brightest, int(part.max(initial=0)))
+        finite = [np.isfinite(part) for part in codes]
+        if not all(part.all() for part in finite):
+            self._not_finite += int((~np.logical_and.reduce(finite).all(1)).sum())
+
+    def warn(self) -> None:
+        if self._brightest == 1:
+            log.warning("%s: the brightest pixel is 1, where white is 255; multiply images of 0 and 1", self._what)
+        if self._not_finite:
+            counts = self._not_finite, self._count
+            log.warning("%s: codes of %d of %d images are not finite; the model may have diverged", self._what, *counts)
 
 
 def _draw(mean: np.ndarray, log_variance: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,43 +1,174 @@
-"""Files of images, read a chunk at a time: IDX (plain or .gz), .npy, or a folder of PNGs."""
+"""Images as an encoder takes them: arrays, pictures, and files that are read a chunk at a time.
 
+An encoder takes `uint8 [N, H, W]` or `[N, C, H, W]`, from 0 to 255. What says the same in another layout is taken too;
+anything else is refused in a line that says how to convert it: docs/encoding.md lists both.
+"""
+
+import logging
 import math
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vae.data import idx
-from vae.errors import UserError
+from vae.errors import UserError, lacking
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+log = logging.getLogger(__name__)
+
+CONVERSIONS = {
+    "float": "; multiply floats from 0 to 1 by 255, round them, and convert them to uint8",
+    "bool": "; convert them to uint8, and multiply by 255",
+    "int": "; convert them to uint8, 16-bit grey levels after >> 8",
+}
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Pillow's modes of PNGs; of those of 16 bits it keeps all 16 for grey levels alone.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B")
+OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
 
 @dataclass(frozen=True)
 class Images:
-    """`count` images `uint8` of `shape`, which `chunks(size)` yields in order, `size` at a time."""
+    """`count` images `uint8`, which `chunks(size)` yields in order, `size` at a time.
+
+    `files` are the names of pictures, one for each image; None where one file has all images.
+    """
 
     count: int
-    shape: tuple[int, ...]
     chunks: Callable[[int], Iterator[np.ndarray]]
+    files: list[str] | None = None
 
 
-def open_images(path: str | Path) -> Images:
-    """The images of a file or folder; its content is checked before memory is taken.
+def misfit(kind: str, sizes: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What keeps an encoder of images of `shape` from taking an array of a type and sizes, and what to do; or nothing.
 
-    Raises UserError where it is missing, empty, truncated, or of another type.
+    One channel may have an axis of its own or none, in the array and in the encoder, and images may be flat.
+    """
+    if kind != "uint8":
+        advice = next((advice for name, advice in CONVERSIONS.items() if name in kind), "")
+        return f"images are uint8 from 0 to 255, as they are, not {kind}{advice}"
+    alike = _alike(shape)
+    if sizes[1:] in alike:
+        return ""
+    advice = ""
+    if sizes in alike:
+        advice = f"; a single image is {[1, *sizes]}"
+    elif sizes[1:] == (*shape[1:], shape[0]):
+        advice = "; they look channel-last: np.moveaxis(images, -1, 1) makes them [N, C, H, W]"
+    elif _channels(shape) == 1 and len(sizes) == 4:
+        advice = "; the encoder takes one channel"
+    return f"images are [N, {', '.join(map(str, shape))}], not {list(sizes)}{advice}"
+
+
+def _channels(shape: tuple[int, ...]) -> int:
+    return shape[0] if len(shape) == 3 else 1
+
+
+def _alike(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shapes of an image that have the same pixels in the same order."""
+    plane = shape[-2:]
+    one_channel = [plane, (1, *plane), (*plane, 1)] if _channels(shape) == 1 else []
+    return [shape, (math.prod(shape),), *one_channel]
+
+
+def fitting(images: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Images as contiguous `uint8 [N, *shape]`: of an array, a tensor on any device, or a list of them or of pictures.
+
+    Raises UserError where they do not fit; see `misfit`, and `pixels` for pictures.
+    """
+    if hasattr(images, "detach"):  # a tensor, some of whose types NumPy does not have
+        kind, sizes = str(images.dtype).removeprefix("torch."), tuple(images.shape)
+    else:
+        images = _array(images, shape)
+        kind, sizes = images.dtype.name, images.shape
+    if fault := misfit(kind, sizes, shape):
+        raise UserError(fault)
+    array = images if isinstance(images, np.ndarray) else images.detach().cpu().numpy()
+    return np.ascontiguousarray(array).reshape(-1, *shape)
+
+
+def _array(images: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if _is_picture(images):
+        raise UserError("images are one picture: give a list of pictures")
+    if isinstance(images, list | tuple) and any(map(_is_picture, images)):
+        return np.stack([_named(f"images[{i}]", pixels, image, shape) for i, image in enumerate(images)])
+    try:
+        return np.asarray(images)
+    except (TypeError, ValueError) as error:  # such as arrays of several sizes
+        raise UserError(f"images are no array: {error}") from None
+
+
+def _is_picture(image: Any) -> bool:
+    return hasattr(image, "getbands")  # Pillow's; it is not imported for this
+
+
+def _named(name: str | Path, read: Callable[..., np.ndarray], *given: Any) -> np.ndarray:
+    try:
+        return read(*given)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def pixels(picture: "Picture", shape: tuple[int, ...]) -> np.ndarray:
+    """The pixels of one of Pillow's images, `uint8` of `shape`.
+
+    Of 16 bits the upper 8 are taken. A palette stands for its colours, and colours that are all grey for grey levels,
+    or the other way round. Raises UserError for a picture of another size, with several frames, with colours where
+    the encoder takes grey levels, or with transparency: what would be seen behind it is not in the picture.
+    """
+    from PIL import Image
+
+    if not _is_picture(picture):
+        raise UserError("is no picture, as others of the list are")
+    if (size := (picture.height, picture.width)) != shape[-2:]:
+        raise UserError(f"is {list(size)}, the encoder takes {list(shape)}")
+    if _channels(shape) not in (1, 3):
+        raise UserError(f"is a picture, the encoder takes {list(shape)}; give arrays")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise UserError("has several frames")
+    if picture.mode not in MODES:
+        raise UserError(f"has Pillow's mode {picture.mode}; convert it to L or RGB")
+    # A colour that stands for transparency may be of more or fewer bits than its pixels are here.
+    transparent = "transparency" in picture.info and picture.mode != "P"
+    if picture.mode.startswith("I;16"):  # Pillow itself would clip all above 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    colours = np.asarray(picture.convert("RGBA"))
+    if transparent or colours[..., 3].min(initial=255) < 255:
+        raise UserError(
+            "is transparent in parts, and nothing says what is behind; lay it on black or white, without alpha"
+        )
+    if _channels(shape) == 3:
+        return np.moveaxis(colours[..., :3], -1, 0)
+    if (colours[..., :3] != colours[..., :1]).any():
+        raise UserError(f"is in colour, the encoder takes grey levels {list(shape)}; convert it to grey")
+    return colours[..., 0].reshape(shape)
+
+
+def open_images(path: str | Path, shape: tuple[int, ...]) -> Images:
+    """The images of a file or folder for an encoder of `shape`; its content is checked before memory is taken.
+
+    Raises UserError where it is missing, empty, truncated, or does not fit.
     """
     path = Path(path)
     if path.is_dir():
-        return _pngs(path)
+        return _pictures(_in(path), shape)
     if not path.exists():
         raise UserError(f"{path}: no such file")
+    if path.suffix.lower() == ".png":
+        return _pictures([path], shape)
+    if path.suffix.lower() in (".npz", *OTHER_PICTURES):
+        raise UserError(f"{path}: images are read from .npy, IDX (plain or .gz) or .png")
     try:
-        images = _npy(path) if path.suffix == ".npy" else _idx(path)
+        return _npy(path, shape) if path.suffix.lower() == ".npy" else _idx(path, shape)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not images.count * math.prod(images.shape):
-        raise UserError(f"{path}: is empty")
-    return images
 
 
 def open_npy(path: Path) -> np.ndarray:
@@ -48,28 +179,34 @@ def open_npy(path: Path) -> np.ndarray:
         raise UserError(f"{path}: not a sound .npy of plain numbers ({error})") from None
 
 
-def _npy(path: Path) -> Images:
+def _check(path: Path, kind: str, sizes: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if not math.prod(sizes):
+        raise UserError(f"{path}: is empty")
+    if fault := misfit(kind, sizes, shape):
+        raise UserError(f"{path}: {fault}")
+
+
+def _npy(path: Path, shape: tuple[int, ...]) -> Images:
     array = open_npy(path)
-    if array.dtype != np.uint8 or array.ndim < 2:
-        raise UserError(f"{path}: images are uint8 [N, ...], not {array.dtype} {list(array.shape)}")
+    _check(path, array.dtype.name, array.shape, shape)
 
     def chunks(size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(array), size):
             yield np.array(array[start : start + size])  # read from the disk here, ahead of the encoder
 
-    return Images(len(array), array.shape[1:], chunks)
+    return Images(len(array), chunks)
 
 
-def _idx(path: Path) -> Images:
+def _idx(path: Path, shape: tuple[int, ...]) -> Images:
     with idx.open_idx(path) as stream:
-        lengths = idx.read_shape(stream, path)
+        sizes = idx.read_shape(stream, path)
         start = stream.tell()
-    if len(lengths) < 2:
-        raise UserError(f"{path}: {len(lengths)} dimensions, where images have two to four")
-    count, *shape = lengths
-    each = math.prod(shape)
+    if len(sizes) < 2:
+        raise UserError(f"{path}: {len(sizes)} dimensions, where images have two to four")
+    count, each = sizes[0], math.prod(sizes[1:])
     if not idx.is_packed(path) and (there := path.stat().st_size - start) != count * each:
-        raise UserError(f"{path}: {[count, *shape]} takes {count * each} bytes, {there} are there")
+        raise UserError(f"{path}: {list(sizes)} takes {count * each} bytes, {there} are there")
+    _check(path, "uint8", sizes, shape)
 
     def chunks(size: int) -> Iterator[np.ndarray]:
         with idx.named(path), idx.open_idx(path) as stream:
@@ -81,34 +218,47 @@ def _idx(path: Path) -> Images:
                     raise UserError(
                         f"{path}: truncated: {count} images are promised, {first + len(raw) // each} are there"
                     )
-                yield np.frombuffer(raw, np.uint8).reshape(wanted, *shape)
+                yield np.frombuffer(raw, np.uint8).reshape(wanted, *sizes[1:])
 
-    return Images(count, tuple(shape), chunks)
+    return Images(count, chunks)
 
 
-def _pngs(folder: Path) -> Images:
-    from PIL import Image
-
-    files = sorted(folder.glob("*.png"))
+def _in(folder: Path) -> list[Path]:
+    """The PNGs of a folder in the order of their names; hidden files, such as `._1.png`, are none."""
+    visible = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    files = [file for file in visible if file.suffix.lower() == ".png" and not file.is_dir()]
+    for file in visible:
+        if file.suffix.lower() in OTHER_PICTURES:
+            raise UserError(f"{file}: pictures are read from .png; convert it, or move it away")
     if not files:
-        raise UserError(f"{folder}: has no .png files")
+        folders = "; those of its folders are not read, give one of them" if any(map(Path.is_dir, visible)) else ""
+        raise UserError(f"{folder}: has no .png files{folders}")
+    by_number = sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", file.name)])
+    if pair := next(((a.name, b.name) for a, b in zip(files, by_number) if a != b), None):
+        log.warning("%s: rows are in the order of names as text: %s comes before %s", folder, *pair)
+    return files
+
+
+def _pictures(files: Sequence[Path], shape: tuple[int, ...]) -> Images:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise UserError(lacking(f"{files[0]}: reading pictures", error, "view")) from None
 
     def read(file: Path) -> np.ndarray:
         try:
-            with Image.open(file, formats=["PNG"]) as image:
-                pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"))
+            with open(file, "rb") as stream:
+                if stream.read(len(SIGNATURE)) != SIGNATURE:
+                    raise UserError("not a PNG, whatever its name says")
+            with Image.open(file, formats=["PNG"]) as picture:
+                return pixels(picture, shape)
+        except UserError:
+            raise
         except Exception as error:  # damaged bytes make Pillow raise anything, such as SyntaxError
-            raise UserError(f"{file}: not a sound PNG ({error})") from None
-        return pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-
-    shape = read(files[0]).shape
+            raise UserError(f"not a sound PNG ({error})") from None
 
     def chunks(size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(files), size):
-            images = [read(file) for file in files[start : start + size]]
-            for file, image in zip(files[start:], images):
-                if image.shape != shape:
-                    raise UserError(f"{file}: {list(image.shape)}, where {files[0].name} is {list(shape)}")
-            yield np.stack(images)
+            yield np.stack([_named(file, read, file) for file in files[start : start + size]])
 
-    return Images(len(files), shape, chunks)
+    return Images(len(files), chunks, [file.name for file in files])

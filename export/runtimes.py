@@ -8,8 +8,9 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import onnxruntime
 from export import native
 from export.runtime import compute, content, open_session, sizes
 from vae.errors import UserError
-from vae.files import cache, read_json, replacing, sha256
+from vae.files import cache, check_writable, read_json, replacing, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +39,9 @@ class Runtime(ABC):
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance of one batch."""
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> AbstractContextManager[None]:
         """The context that all batches are computed in."""
-        yield
+        return nullcontext()
 
     def encode(self, images: np.ndarray, latent_size: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance; batches go to `threads` CPU threads, or one after the other to a GPU."""
@@ -63,22 +63,21 @@ class Runtime(ABC):
         return mean, log_variance
 
 
-def onnx_has(device: str) -> bool:
-    """Whether onnxruntime computes on `cpu` or `cuda` here."""
-    return PROVIDERS[device] in onnxruntime.get_available_providers()
-
-
 class Onnx(Runtime):
     """onnxruntime; the graph says of itself which model it is."""
 
     def __init__(self, graph: Path, device: str):
-        if device == "auto":
-            device = "cuda" if onnx_has("cuda") else "cpu"
-        provider = PROVIDERS[device]
-        if not onnx_has(device):
+        there = onnxruntime.get_available_providers()
+        on_gpu = device == "cuda" or (device == "auto" and PROVIDERS["cuda"] in there)
+        provider = PROVIDERS["cuda" if on_gpu else "cpu"]
+        if provider not in there:
             raise UserError(f"device {device}: this onnxruntime has no {provider}; install onnxruntime-gpu")
-        self.batch = ONNX_BATCH if device == "cpu" else GPU_BATCH
         self._session = open_session(graph, 1, provider)
+        if provider not in self._session.get_providers():  # a build for GPUs falls back to the CPU by itself
+            if device == "cuda":
+                raise UserError("device cuda: onnxruntime finds no GPU here, or not the CUDA libraries that it needs")
+            on_gpu = False
+        self.batch = GPU_BATCH if on_gpu else ONNX_BATCH
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         types, names = [side.type for side in inputs], [side.name for side in outputs]
         if types != ["tensor(uint8)"] or names != ["mean", "log_variance"] or len(sizes(outputs[0])) != 1:
@@ -91,6 +90,33 @@ class Onnx(Runtime):
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, log_variance = compute(self._session, images)
         return mean, log_variance
+
+
+class _OneThread:
+    """torch computes on the calling thread alone within; whoever leaves sets the process's number back.
+
+    The number is one of the process for threads that begin, and one of each thread that has begun.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._before = Lock(), 0, 1
+
+    @contextmanager
+    def __call__(self, torch: Any) -> Iterator[None]:
+        with self._lock:
+            if not self._within:
+                self._before = torch.get_num_threads()
+            self._within += 1
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._within -= 1
+                torch.set_num_threads(self._before)
+
+
+_one_thread = _OneThread()
 
 
 class _Torch(Runtime):
@@ -113,6 +139,7 @@ class _Torch(Runtime):
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch = self._torch
+        torch.set_num_threads(1)  # this thread may have begun before the session did
         with torch.inference_mode():
             mean, log_variance = self._module(self._tensor(images).to(self.device))
             return mean.cpu().numpy(), log_variance.cpu().numpy()
@@ -125,14 +152,8 @@ class _Torch(Runtime):
         # torch warns of arrays that may only be read, such as a mapped file.
         return self._torch.from_numpy(images if images.flags.writeable else images.copy())
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        threads = self._torch.get_num_threads()
-        self._torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            self._torch.set_num_threads(threads)
+    def session(self) -> AbstractContextManager[None]:
+        return _one_thread(self._torch)
 
 
 class TorchScript(_Torch):
@@ -169,7 +190,8 @@ class Native(_Torch):
             raise UserError(str(error).splitlines()[0]) from None
 
     def encode(self, images: np.ndarray, latent_size: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
-        mean, log_variance = self._module.encode(self._tensor(images), threads)
+        with self.session():
+            mean, log_variance = self._module.encode(self._tensor(images), threads)
         return mean.numpy(), log_variance.numpy()
 
 
@@ -197,6 +219,7 @@ class Aot(_Torch):
         name = f"{sha256(made_from)[:32]}-{self.device.type}-{platform.node()}-{torch.__version__}.pt2"
         package = cache() / name
         if not package.exists():
+            check_writable(package.parent)
             model = graphs.Encoder(checkpoint.load(folder)).to(self.device).eval()
             shape = read_json(folder / "provenance.json")["image_shape"]
             images = torch.zeros(8, *shape, dtype=torch.uint8, device=self.device)

@@ -1,11 +1,16 @@
 """The three ways to a trained encoder's codes agree, and what is unsound is refused in a line."""
 
+import copy
+import json
+import multiprocessing
 import os
+import pickle
 import re
 import shutil
 import struct
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +20,7 @@ import torch
 from conftest import ROOT, write_idx
 from PIL import Image
 
-from export import Encoder
+from export import Encoder, runtimes
 from export.graphs import export
 from vae.cli import main
 from vae.errors import UserError
@@ -110,18 +115,90 @@ def test_every_kind_of_file_gives_the_codes_of_its_images(model, pictures, wante
     np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), encoder.encode(pictures[:600], sample=3))
 
 
+ZEROS = np.zeros((2, 28, 28), np.uint8)
+UINT8 = "images are uint8 from 0 to 255, as they are, not"
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((2, 28, 28), np.float32), "images are uint8 from 0 to 255, as they are, not float32"),
-        (np.zeros((2, 27, 28), np.uint8), "images are [N, 28, 28], not [2, 27, 28]"),
-        (np.zeros(784, np.uint8), "images are [N, 28, 28], not [784]"),
+        (ZEROS.astype(np.float32), f"{UINT8} float32; multiply floats from 0 to 1 by 255, round them"),
+        (torch.zeros(2, 28, 28, dtype=torch.bfloat16), f"{UINT8} bfloat16; multiply floats from 0 to 1 by 255"),
+        (ZEROS.astype(bool), f"{UINT8} bool; convert them to uint8, and multiply by 255"),
+        (ZEROS.astype(">u2"), f"{UINT8} uint16; convert them to uint8, 16-bit grey levels after >> 8"),
+        (torch.zeros(2, 28, 28, dtype=torch.int64), f"{UINT8} int64; convert them to uint8"),
+        (ZEROS.tolist(), f"{UINT8} int64; convert them to uint8"),
+        ("images.npy", f"{UINT8} str"),
+        (ZEROS[:, :27], "images are [N, 28, 28], not [2, 27, 28]"),
+        (ZEROS[0], "images are [N, 28, 28], not [28, 28]; a single image is [1, 28, 28]"),
+        (ZEROS[0].ravel(), "images are [N, 28, 28], not [784]; a single image is [1, 784]"),
+        (ZEROS[0, 0, 0], "images are [N, 28, 28], not []"),
+        (np.zeros((2, 28, 28, 3), np.uint8), "not [2, 28, 28, 3]; the encoder takes one channel"),
+        ([ZEROS[0], ZEROS[0, :27]], "images are no array: "),
+        (Image.new("L", (28, 28)), "images are one picture: give a list of pictures"),
+        ([Image.new("L", (28, 28)), Image.new("L", (28, 27))], "images[1]: is [27, 28], the encoder takes [28, 28]"),
+        ([Image.new("L", (28, 28)), ZEROS[0]], "images[1]: is no picture, as others of the list are"),
+        ([Image.new("F", (28, 28))], "images[0]: has Pillow's mode F; convert it to L or RGB"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(model, images, message):
     with pytest.raises(UserError) as error:
         Encoder.load(model[1], "onnx").encode(images)
     assert message in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def of_shape(tmp_path_factory):
+    """The folder of an exported, untrained model of images of a shape."""
+    folder = tmp_path_factory.mktemp("shapes")
+
+    def exported(*shape):
+        place = folder / "x".join(map(str, shape))
+        if not place.exists():
+            place.mkdir()
+            images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
+            export(place, build(Spec.parse("L5_CNN2_DNN1"), shape, WIDTHS, 0).eval(), images, {}, check=True)
+        return place
+
+    return exported
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28)])
+@pytest.mark.parametrize("given", [(28, 28), (1, 28, 28), (28, 28, 1), (784,)])
+def test_one_channel_may_have_an_axis_or_none(of_shape, pictures, tmp_path, shape, given):
+    encoder = Encoder.load(of_shape(*shape), "onnx")
+    images, (wanted, _) = pictures[:9].reshape(-1, *given), encoder.encode(pictures[:9].reshape(-1, *shape))
+    np.testing.assert_array_equal(encoder.encode(images)[0], wanted)
+    for name in ("images.npy", "images-idx-ubyte"):
+        WRITERS.get(name, write_idx)(tmp_path / name, images)
+        encoder.encode_file(tmp_path / name, tmp_path / "z.npy", overwrite=True, progress=False)
+        np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), wanted)
+
+
+def test_layouts_in_memory_make_no_difference(model, pictures):
+    encoder, few = Encoder.load(model[1], "onnx"), pictures[:6]
+    wanted, _ = encoder.encode(few)
+    as_pictures = [Image.fromarray(image) for image in few]
+    for images in (
+        np.asfortranarray(few),
+        np.repeat(few, 2, 0)[::2],
+        torch.tensor(few).mT.contiguous().mT,
+        list(few),
+        list(torch.tensor(few)),
+        as_pictures,
+        tuple(image.convert("P") for image in as_pictures),
+    ):
+        np.testing.assert_array_equal(encoder.encode(images)[0], wanted)
+    assert [part.shape for part in encoder.encode(few[:0])] == [(0, 5), (0, 5)]
+
+
+def test_channels_that_come_last_are_named(of_shape):
+    encoder = Encoder.load(of_shape(3, 28, 28), "onnx")
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), np.uint8)
+    with pytest.raises(UserError, match=r"not \[2, 28, 28, 3\]; they look channel-last: np.moveaxis\(images, -1, 1\)"):
+        encoder.encode(images)
+    wanted, _ = encoder.encode(np.moveaxis(images, -1, 1))
+    np.testing.assert_array_equal(encoder.encode([Image.fromarray(image) for image in images])[0], wanted)
 
 
 def damage(name, folder, images):
@@ -196,18 +273,199 @@ def test_what_cannot_be_asked_for_is_refused(model, pictures, tmp_path):
         Encoder.load(model[1], "aot")
 
 
-def test_pngs_that_do_not_fit_are_named(model, pictures, tmp_path):
+def test_hidden_files_and_what_is_no_picture_are_left_alone(model, pictures, tmp_path):
     write_pngs(tmp_path / "pngs", pictures[:3])
-    last = tmp_path / "pngs/00002.png"
-    for spoil, message in (
-        (lambda: Image.fromarray(pictures[0][:20]).save(last), "00002.png: [20, 28], where 00000.png is [28, 28]"),
-        (lambda: last.write_bytes(b"not a picture"), "00002.png: not a sound PNG"),
+    (tmp_path / "pngs/._00000.png").write_bytes(b"\0\5\x16\7 a resource fork")
+    for name in (".DS_Store", "labels.csv", "Thumbs.db"):
+        (tmp_path / "pngs" / name).write_bytes(b"x")
+    encoder = Encoder.load(model[1], "onnx")
+    encoder.encode_file(tmp_path / "pngs", tmp_path / "z.npy", progress=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), encoder.encode(pictures[:3])[0])
+
+
+def animated(path, images):
+    first, *rest = map(Image.fromarray, images)
+    first.save(path, save_all=True, append_images=rest)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda at, images: Image.fromarray(images[0][:20]).save(at),
+            "00002.png: is [20, 28], the encoder takes [28, 28]",
+        ),
+        (lambda at, images: at.write_bytes(at.read_bytes()[:-30]), "00002.png: not a sound PNG"),
+        (
+            lambda at, images: Image.fromarray(images[0]).save(at, "JPEG"),
+            "00002.png: not a PNG, whatever its name says",
+        ),
+        (lambda at, images: animated(at, images[:2]), "00002.png: has several frames"),
+        (
+            lambda at, images: at.rename(at.with_name("9.jpg")),
+            "9.jpg: pictures are read from .png; convert it, or move",
+        ),
+    ],
+)
+def test_a_picture_that_does_not_fit_is_named(model, pictures, tmp_path, spoil, message):
+    write_pngs(tmp_path / "pngs", pictures[:3])
+    spoil(tmp_path / "pngs/00002.png", pictures)
+    with pytest.raises(UserError) as error:
+        Encoder.load(model[1]).encode_file(tmp_path / "pngs", tmp_path / "z.npy", progress=False)
+    assert message in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"pngs"}
+
+
+def test_places_without_images_say_where_they_may_be(model, pictures, tmp_path):
+    write_pngs(tmp_path / "class0", pictures[:1])
+    np.savez(tmp_path / "x.npz", images=pictures[:1])
+    (tmp_path / "empty").mkdir()
+    for place, message in (
+        (tmp_path, "has no .png files; those of its folders are not read, give one of them"),
+        (tmp_path / "empty", "empty: has no .png files"),
+        (tmp_path / "x.npz", "x.npz: images are read from .npy, IDX (plain or .gz) or .png"),
     ):
-        spoil()
         with pytest.raises(UserError) as error:
-            Encoder.load(model[1]).encode_file(tmp_path / "pngs", tmp_path / "z.npy", progress=False)
+            Encoder.load(model[1]).encode_file(place, tmp_path / "z.npy")
         assert message in str(error.value)
-        assert not (tmp_path / "z.npy").exists()
+
+
+def test_pictures_without_pillow_are_a_line(model, pictures, tmp_path, monkeypatch):
+    write_pngs(tmp_path / "pngs", pictures[:1])
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(UserError, match=r"reading pictures needs PIL, which is not installed: pip install '.\[view\]'"):
+        Encoder.load(model[1]).encode_file(tmp_path / "pngs", tmp_path / "z.npy")
+
+
+def test_a_file_beside_the_codes_says_which_row_is_which_picture(model, pictures, tmp_path, capsys):
+    (tmp_path / "pngs").mkdir()
+    for i in (1, 2, 10):
+        Image.fromarray(pictures[i]).save(tmp_path / f"pngs/{i}.png")
+    given = ["encode", str(model[1]), str(tmp_path / "pngs"), str(tmp_path / "z.npy")]
+    assert main(given) == 0
+    assert "pngs: rows are in the order of names as text: 10.png comes before 2.png" in capsys.readouterr().err
+    names = tmp_path / "z.files.json"
+    assert json.loads(names.read_text()) == {"files": ["1.png", "10.png", "2.png"]}
+    np.testing.assert_allclose(
+        np.load(tmp_path / "z.npy"), Encoder.load(model[1]).encode(pictures[[1, 10, 2]])[0], atol=1e-5
+    )
+    (tmp_path / "z.npy").unlink()
+    assert main(given) == 2
+    assert f"{names}: already exists" in capsys.readouterr().err
+    np.save(tmp_path / "x.npy", pictures[:2])
+    assert main([*given[:2], str(tmp_path / "x.npy"), given[3], "--overwrite"]) == 0
+    assert not names.exists()  # it was of other codes
+
+
+def test_images_of_zero_and_one_are_warned_of(model, pictures, tmp_path, caplog):
+    dark, encoder = (pictures[:9] > 127).astype(np.uint8), Encoder.load(model[1], "onnx")
+    np.save(tmp_path / "dark.npy", dark)
+    encoder.encode(dark)
+    encoder.encode_file(tmp_path / "dark.npy", tmp_path / "z.npy", progress=False)
+    assert [message.split(":")[0] for message in caplog.messages] == [
+        encoder.label,
+        f"{tmp_path}/dark.npy, {encoder.label}",
+    ]
+    assert all("the brightest pixel is 1, where white is 255" in message for message in caplog.messages)
+    caplog.clear()
+    for sound in (dark * 255, dark * 0, dark * 2, pictures[:9], dark[:0]):
+        encoder.encode(sound)
+    assert not caplog.messages
+
+
+def test_codes_that_are_not_finite_are_warned_of_and_so_are_their_images(tmp_path, pictures, capsys, monkeypatch):
+    monkeypatch.setattr("export.encoder.CHUNK", 4)
+    diverged = build(Spec.parse("L3_DNN1_DNN1"), (28, 28), WIDTHS, 0)
+    torch.nn.init.constant_(diverged.encoder.heads.bias, float("inf"))
+    export(tmp_path, diverged.eval(), pictures[:3], {"label": "L3_DNN1_DNN1"}, check=False)
+    x, z, y = (str(tmp_path / f"{name}.npy") for name in "xzy")
+    np.save(x, pictures[:6])
+    assert main(["encode", str(tmp_path), x, z]) == 0
+    warning = f"vae: WARNING: {x}, L3_DNN1_DNN1: codes of 6 of 6 images are not finite; the model may have diverged"
+    assert warning in capsys.readouterr().err.splitlines()
+    np.save(z, np.array([[0, 1, 2], [0, np.nan, 2]], np.float32))
+    assert main(["decode", str(tmp_path), z, y]) == 0
+    assert capsys.readouterr().err == f"vae: WARNING: {z}: 1 of 2 codes are not finite; their images say nothing\n"
+
+
+def same(codes, wanted):
+    for part, expected in zip(codes, wanted, strict=True):
+        np.testing.assert_array_equal(part, expected)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torchscript", "auto"])
+def test_a_copy_and_a_pickle_open_the_model_anew(model, pictures, runtime, tmp_path, monkeypatch):
+    monkeypatch.chdir(model[1].parent)
+    encoder = Encoder.load("seed0", runtime)
+    wanted, chosen = encoder.encode(pictures), encoder.runtime
+    raw = pickle.dumps(encoder)
+    monkeypatch.chdir(tmp_path)  # a pickle is read where it may be read
+    for other in (copy.copy(encoder), copy.deepcopy(encoder), pickle.loads(raw)):
+        same(other.encode(pictures), wanted)
+        assert other._runs[os.getpid(), chosen] is not encoder._runs[os.getpid(), chosen]
+        assert (other.runtime, other.label) == (chosen, encoder.label)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(("runtime", "start"), [("onnx", "spawn"), ("onnx", "fork"), ("torchscript", "fork")])
+def test_processes_give_the_same_codes(model, pictures, runtime, start):
+    encoder = Encoder.load(model[1], runtime, threads=2)
+    wanted = encoder.encode(pictures)
+    with ProcessPoolExecutor(2, multiprocessing.get_context(start)) as pool:
+        for done in [pool.submit(encoder.encode, pictures) for _ in range(3)]:
+            same(done.result(timeout=120), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("runtime", ["onnx", "torchscript"])
+def test_an_encoder_that_a_fork_inherits_gives_the_same_codes(model, pictures, runtime):
+    encoder = Encoder.load(model[1], runtime, threads=2)
+    wanted = encoder.encode(pictures)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: theirs.send((encoder.encode(pictures), len(encoder._runs)))
+    )
+    child.start()
+    theirs.close()  # so that the end of the child is the end of what it says
+    codes, sessions = ours.recv()
+    child.join()
+    same(codes, wanted)
+    assert sessions == len(encoder._runs) + 1
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torchscript", "auto"])
+def test_threads_that_share_an_encoder_get_the_same_codes_and_torch_its_threads_back(model, pictures, runtime):
+    encoder, before = Encoder.load(model[1], runtime, threads=2), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            codes = list(pool.map(lambda _: encoder.encode(pictures), range(12)))
+        with ThreadPoolExecutor(1) as pool:
+            numbers = [torch.get_num_threads(), pool.submit(torch.get_num_threads).result()]
+    finally:
+        torch.set_num_threads(before)
+    for each in codes:
+        same(each, codes[0])
+    assert numbers == [3, 3]
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_an_onnxruntime_for_gpus_where_there_is_none_is_said_or_computes_on_the_cpu(model, pictures, monkeypatch):
+    """As onnxruntime-gpu does: it names the provider, and opens sessions without."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: list(runtimes.PROVIDERS.values()))
+    encoder = Encoder.load(model[1], "onnx")
+    assert encoder._runtime("onnx").batch == runtimes.ONNX_BATCH
+    same(encoder.encode(pictures), Encoder.load(model[1], "onnx", "cpu").encode(pictures))
+    with pytest.raises(UserError, match="device cuda: onnxruntime finds no GPU here, or not the CUDA libraries"):
+        Encoder.load(model[1], "onnx", "cuda")
+
+
+def test_a_user_without_a_home_has_codes(model, pictures, nobody):
+    """Also where the C++ core is looked for in the cache, which has no place."""
+    encoder = Encoder.load(model[1])
+    assert encoder.encode(pictures)[0].shape == (1001, 5)
+    with pytest.raises(UserError, match="run `vae native build`"):
+        Encoder.load(model[1], "native")
 
 
 def test_a_file_that_exists_is_kept_unless_it_may_be_overwritten(model, pictures, tmp_path, capsys):

@@ -1,4 +1,7 @@
-"""Encode images from IDX (plain or .gz), .npy or a folder of PNGs with a trained encoder, to .npy."""
+"""Encode images from IDX (plain or .gz), .npy, a PNG or a folder of PNGs with a trained encoder, to .npy.
+
+Codes of pictures have a JSON beside them, with the names in the order of the rows.
+"""
 
 import argparse
 from pathlib import Path
