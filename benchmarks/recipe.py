@@ -16,7 +16,7 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import process_time
 
 import torch
 
@@ -41,16 +41,16 @@ CHANGES = {
 
 
 def loss(results: Path, trial: tuple[str, Spec]) -> tuple[float | None, float]:
-    """What a sentinel loses with a change of the recipe, None where it diverged; and the seconds that it takes."""
+    """What a sentinel loses with a change of the recipe, None where it diverged; and the seconds of one core that it takes."""
     change, spec = trial
     torch.set_num_threads(1)
     config, dataset = read_config(str(results / "config.yaml")), load(results / "data/dataset.npz")
     recipe = Recipe.of(grid.varied(config, CHANGES[change]), dataset.binarised)
     facts, member = read_json(results / "data/dataset.json"), (spec, config["training"]["seeds"][0])
-    begun = perf_counter()
+    begun = process_time()
     with TemporaryDirectory() as folder:
         (value,) = trials.validation_losses([member], dataset, facts, {"": recipe}, torch.device("cpu"), Path(folder))
-    return value, perf_counter() - begun
+    return value, process_time() - begun
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from export import native, runtimes
 from export.images import fitting, open_images
+from export.runtime import warn_of
 from vae.errors import UserError
 from vae.files import replacing, write_json
 
@@ -67,6 +68,7 @@ class Encoder:
             onnx = runtimes.Onnx(graph, "cpu")
         self._has_onnx = bool(self._runs)
         self.image_shape, self.latent_size, self.label = onnx.image_shape, onnx.latent_size, onnx.label
+        self.metadata = onnx.metadata
         if runtime != "auto":
             self._runtime(runtime)
 
@@ -85,7 +87,8 @@ class Encoder:
         measurement of the first three, where torch is at work already or there are images enough to start it for.
         `device` is `cpu`, `cuda` or `auto`. `threads` is how many CPU threads to use, all if not given; the codes do
         not depend on it.
-        Raises UserError where there is no such model, or the runtime is not available.
+        Warns of a model that diverged or collapsed. Raises UserError where there is no such model, or the runtime is
+        not available.
         """
         for given, names, what in ((runtime, RUNTIMES, "runtime"), (device, DEVICES, "device")):
             if given not in names:
@@ -94,7 +97,9 @@ class Encoder:
         folder, graph = (path, path / "encoder.onnx") if path.is_dir() else (path.parent, path)
         if not graph.exists():
             raise UserError(f"{graph}: no such file; give a model's folder, or an encoder.onnx")
-        return cls(folder, graph, runtime, device, threads or os.cpu_count() or 1)
+        encoder = cls(folder, graph, runtime, device, threads or os.cpu_count() or 1)
+        warn_of(encoder.label, encoder.metadata)
+        return encoder
 
     @overload
     def encode(self, images: Array, sample: None = None) -> tuple[Array, Array]: ...

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from export import layout
 from export.runtime import open_session
-from vae import provenance
+from vae import __version__, provenance
 from vae.errors import UserError
 from vae.files import read_json, sha256, write_bytes
 from vae.grid import parse_folder
@@ -132,14 +132,16 @@ def _example(images: np.ndarray) -> Tensor:
 def export_trained(folder: Path, images: np.ndarray, origin: Origin = ORIGIN) -> None:
     """Export the model of a folder, with what its files say of it; see `export`."""
     spec, seed = parse_folder(folder)
+    metrics = read_json(folder / "metrics.json")
     metadata = {
         "label": str(spec),
         "seed": str(seed),
         "latent_size": str(spec.latent_size),
         "dataset_sha256": provenance.read(folder / "provenance.json")["dataset"]["sha256"],
+        "status": metrics["status"],
+        "kld": str(metrics["kld"]),
     }
-    diverged = read_json(folder / "metrics.json")["status"] != "ok"
-    export(folder, checkpoint.load(folder), images, metadata, not diverged, origin)
+    export(folder, checkpoint.load(folder), images, metadata, metrics["status"] == "ok", origin)
 
 
 def export(
@@ -219,8 +221,20 @@ def _graph(module: Graph, example: Tensor, facts: dict[str, str]) -> bytes:
             dynamo=False,
         )
     graph = onnx.load_from_string(stream.getvalue())
-    onnx.helper.set_model_props(graph, facts)
+    graph.producer_name, graph.producer_version = "vae-architectures", __version__
+    graph.doc_string = f"{facts.get('label', '')} {facts.get('side', '')}: {'; '.join(module.meaning)}".strip()
+    if module.inputs == ("images",):
+        graph.graph.input[0].type.denotation = "IMAGE"
+        facts = facts | _pixels(tuple(example.shape[1:]))
+    onnx.helper.set_model_props(graph, facts | {"model_license": "MIT"})
     return graph.SerializeToString()
+
+
+def _pixels(shape: tuple[int, ...]) -> dict[str, str]:
+    """What the pixels of images `[H, W]` or `[C, H, W]` are, by the names of ONNX's metadata."""
+    formats = {1: "Gray8", 3: "Rgb8"}
+    known = formats.get(shape[0] if len(shape) == 3 else 1)
+    return {"Image.NominalPixelRange": "NominalRange_0_255"} | ({"Image.BitmapPixelFormat": known} if known else {})
 
 
 def _load(script: bytes) -> torch.jit.ScriptModule:

@@ -1,5 +1,7 @@
 """Running exported encoders and decoders with onnxruntime, without torch."""
 
+import logging
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,11 @@ from vae.errors import UserError
 from vae.files import read_json, verify
 from vae.seeds import of_model
 
+log = logging.getLogger(__name__)
+
 BATCH = 1000
+# Nats of KLD per image, below which a model counts as collapsed: the default of `evaluation.collapsed_below`.
+COLLAPSED = 0.1
 # Which file of a model's folder says what the SHA-256 of another is.
 MANIFESTS = {"encoder.int8.onnx": "encoder.int8.json"} | dict.fromkeys(
     ("encoder.onnx", "decoder.onnx", "encoder.ts", "decoder.ts"), "export.json"
@@ -40,6 +46,14 @@ def open_session(
     except Exception as error:  # onnxruntime's own exceptions share no public base class
         name, reason = model if isinstance(model, Path) else "graph", " ".join(str(error).split())
         raise UserError(f"{name}: onnxruntime cannot load it ({reason})") from None
+
+
+def warn_of(name: str, metadata: dict[str, str]) -> None:
+    """Warn in one line of a model that diverged or collapsed, by what its graph says of its training."""
+    if metadata.get("status", "ok") != "ok":
+        log.warning("%s: training diverged; its codes and images mean nothing", name)
+    elif "kld" in metadata and isfinite(kld := float(metadata["kld"])) and kld < COLLAPSED:
+        log.warning("%s: collapsed, its codes say next to nothing of an image (KLD %.2g nats per image)", name, kld)
 
 
 def sizes(value: onnxruntime.NodeArg) -> tuple[int, ...]:

@@ -85,7 +85,8 @@ class Onnx(Runtime):
                 f"{graph}: not an encoder of this package: it has to take uint8 images to mean and log_variance"
             )
         self.image_shape, (self.latent_size,) = sizes(inputs[0]), sizes(outputs[0])
-        self.label = self._session.get_modelmeta().custom_metadata_map.get("label", graph.stem)
+        self.metadata = self._session.get_modelmeta().custom_metadata_map
+        self.label = self.metadata.get("label", graph.stem)
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, log_variance = compute(self._session, images)

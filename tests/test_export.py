@@ -9,6 +9,7 @@ from conftest import NETWORKS
 
 from export import graphs, runtime
 from export.graphs import BATCH_SIZES, Decoder, Encoder, difference
+from vae import __version__
 from vae.errors import UserError
 from vae.grid import Spec
 from vae.models import vae
@@ -107,7 +108,13 @@ def test_an_onnx_file_says_what_it_is(tmp_path):
     assert metadata["output"].startswith("mean and log_variance ")
     (codes,) = onnxruntime.InferenceSession(tmp_path / "decoder.onnx").get_inputs()
     assert (codes.name, codes.shape) == ("codes", ["batch", 3])
-    onnx.checker.check_model(onnx.load(tmp_path / "encoder.onnx"))
+    graph = onnx.load(tmp_path / "encoder.onnx")
+    onnx.checker.check_model(graph)
+    assert (graph.producer_name, graph.producer_version) == ("vae-architectures", __version__)
+    assert graph.doc_string.startswith("L3_DNN1_CNN1 encoder: images: grey levels")
+    assert graph.graph.input[0].type.denotation == "IMAGE"
+    pixels = metadata["Image.NominalPixelRange"], metadata["Image.BitmapPixelFormat"], metadata["model_license"]
+    assert pixels == ("NominalRange_0_255", "Gray8", "MIT")
 
 
 def test_a_graph_that_differs_is_refused_and_leaves_nothing(tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """A finished study in Python."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 import vae
 from export import Encoder
@@ -38,6 +41,20 @@ def test_latents_are_what_the_encoder_says_of_the_test_images(study):
     validation = study.dataset.validation_images[latents["fit_indices"]]
     np.testing.assert_allclose(latents["fit_mean"], Encoder.load(study.folder(label)).encode(validation)[0], atol=1e-5)
     assert study.history(label)["epoch"].tolist() == list(range(1, study.config["training"]["epochs"] + 1))
+
+
+def test_the_examples_of_the_docs_work(study, tmp_path, monkeypatch):
+    """On models of colour images, by other names; the doubts that they are trained are none of this test."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.S)
+    text = "\n".join(blocks).replace("L50_DNN1_CNN4", "L3_DNN1_CNN5").replace("dimension=3", "dimension=2")
+    (tmp_path / "results").symlink_to(study.results)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(text, names)
+    assert names["images"].shape == names["again"].shape == names["decoded"].shape == (10, 3, 32, 32)
+    assert (len(names["path"]), len(names["strip"])) == (8, 7)
+    assert list(names["frame"]) == [f"latenttransformer{i}" for i in range(3)]
+    assert names["codes"].shape == (30, 3)
 
 
 def test_what_is_not_there_is_named(study, tmp_path):

@@ -354,6 +354,7 @@ for name, summary in {
     "models": "list the models of a study with their ranks, best first",
     "encode": "encode images (IDX, .npy, PNGs) with a trained encoder",
     "decode": "decode codes with a trained decoder",
+    "bundle": "write a model as a folder to publish, with a card and test data",
     "provenance": "say where the numbers of a model come from",
     "compare": "lay two studies beside each other",
     "view": "open studies in the browser, to look at models and to draw for them",
