@@ -102,11 +102,11 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _objective(models: Path, rows: pd.DataFrame) -> dict[str, Any]:
-    """The likelihood that the models were trained with, where no sweep says another, and its sigma."""
+    """The likelihood that the models were trained with, its sigma and the KLD's warm-up, where no sweep says others."""
     first = rows.iloc[0]
     path = folder(models, Spec.parse(first["label"]), first["seed"]) / "provenance.json"
     objective = provenance.read(path)["config"]["objective"]
-    return {key: objective[key] for key in ("likelihood", "sigma")}
+    return {key: objective[key] for key in ("likelihood", "sigma", "kl_warmup")}
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:

@@ -95,6 +95,9 @@ function curve({ history }) {
     marks: [Plot.lineY(points, { x: "epoch", y: "nats", stroke: "currentColor" }), Plot.dot(points, { x: "epoch", y: "nats", r: 2, fill: "currentColor" })] });
 }
 const sized = model => ({ ...model.details, size: model.latent_size });
+function warmup({ study: { objective } }) {
+  return objective?.kl_warmup ? `; over the first ${Math.round(100 * objective.kl_warmup)}% of the steps the weight of the KLD rises from zero` : "";
+}
 // The dimensions that say anything, or should by the theory, and at least ten.
 function dimensions({ klds, linear, size }) {
   const among = Math.min(klds.length, Math.max(10, ...[klds, linear].map(nats => nats.filter(each => each > 0.01).length + 2)));
@@ -308,7 +311,7 @@ function chosen() {
     if (model.details) {
       const holder = plane(model, side);
       planes.push({ side, holder, study: model.study });
-      parts.push(...pictures(model), element("small", {}, "training curve"), curve(model.details),
+      parts.push(...pictures(model), element("small", {}, `training curve${warmup(model)}`), curve(model.details),
         element("small", {}, "KLD of every latent dimension (dashed: the theory of linear VAEs, which knows nothing of architectures)"), dimensions(sized(model)),
         element("small", {}, `${model.study.images.count} test images in two principal components of their codes${model.study.images.labels ? ", coloured by class" : ""}; point at one to see it in both planes`), holder);
       if (model.study.images.labels) parts.push(classes(model.study));
