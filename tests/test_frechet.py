@@ -42,6 +42,13 @@ def test_identical_images_have_no_spread():
     assert distance(identical, varied) == pytest.approx(6)
 
 
+def test_a_single_image_is_a_point():
+    """The distance to one of variance v around another mean is |m - n|² + v."""
+    point = frechet.moments(np.array([[1.0, 2.0]]))
+    spread = Moments(np.array([1.0, 5.0]), np.diag([2.0, 3.0]))
+    assert distance(point, spread) == distance(spread, point) == pytest.approx(9 + 5)
+
+
 @pytest.fixture(scope="module")
 def trained(sample):
     return classifier.train(np.array(sample.train_images), sample.train_labels)

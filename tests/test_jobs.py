@@ -121,6 +121,9 @@ def test_the_users_own_data_are_inputs(tmp_path):
     file = {"dataset": {"name": "mine", "path": str(tmp_path / "notes.txt")}}
     assert jobs(**file).dataset_files() == [str(tmp_path / "notes.txt")]
     assert jobs().dataset_files() == []
+    (tmp_path / "train/cat").mkdir(parents=True)
+    (tmp_path / "train/cat/1.png").touch()
+    assert jobs(**folder).pictures() != jobs(**file).pictures() == jobs().pictures() == ""
 
 
 SWEPT = STUDY["grid"] | {"sweep": {"objective.beta": [2]}}

@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 from conftest import ENVIRONMENT, ROOT
+from PIL import Image
 
 from vae.config import complete
 from vae.errors import UserError
@@ -69,6 +70,8 @@ def test_what_is_wrong_is_never_kept(folder):
             plan.estimates(study(grid=GRID | {"encoders": ["CNN9"]}), False)
         with pytest.raises(UserError, match="gap_images: 20000"):
             plan.estimates(study(evaluation={"gap_images": 20000}), False)
+        with pytest.raises(UserError, match=r"training\.images: 55001 are asked for, the dataset has 55000 training"):
+            plan.estimates(study(training={"images": 55001}), False)
     assert not folder.exists()
 
 
@@ -93,3 +96,20 @@ def test_only_the_first_plan_loads_torch(tmp_path):
         for _ in range(2)
     ]
     assert loaded == ["True", "False"]
+
+
+def test_a_folder_of_pictures_is_planned_where_snakemake_runs_without_pillow(tmp_path):
+    """Nothing is estimated; the rule `check` finds what is wrong."""
+    for side in ("train", "test"):
+        (tmp_path / f"own/{side}").mkdir(parents=True)
+        Image.new("L", (28, 28)).save(tmp_path / f"own/{side}/1.png")
+    config = study(dataset={"name": "own", "path": str(tmp_path / "own"), "resize": [8, 9]})
+    program = (
+        "import json, sys; sys.modules |= dict.fromkeys(['PIL', 'tqdm', 'torch', 'sklearn', 'scipy', 'torchvision']);"
+        f"from workflow.lib import plan; print(plan.estimates(json.loads({json.dumps(config)!r}), False))"
+    )
+    environment = ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("{}", "")

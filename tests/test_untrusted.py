@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 from collections import namedtuple
 
@@ -35,7 +36,7 @@ from export.runtime import open_session
 from vae import files, grid
 from vae.cli import main
 from vae.config import complete as complete_config
-from vae.data import dataset, readers, source
+from vae.data import dataset, pictures, readers, source
 from vae.data.idx import parse_idx, read_idx
 from vae.errors import LONGEST, UserError
 from vae.grid import Network, Spec
@@ -191,6 +192,25 @@ def test_any_file_of_images_is_read_or_refused(scratch, name):
     def check(raw):
         path.write_bytes(raw)
         outcome(first_images, path if path.parent == scratch else path.parent)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP"])
+def test_any_picture_of_a_dataset_is_read_or_refused(scratch, monkeypatch, kind):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # which spares the time of larger ones
+    path = scratch / "picture.png"
+    pixels = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
+    Image.fromarray(pixels).save(whole := io.BytesIO(), kind)
+
+    @settings(fuzz, max_examples=100)
+    @given(damaged(whole.getvalue()))
+    def check(raw):
+        path.write_bytes(raw)
+        with warnings.catch_warnings(), pictures.no_bombs():
+            warnings.simplefilter("ignore", UserWarning)  # what Pillow has to say of damaged EXIF or TIFF
+            found = outcome(pictures.read, path)
+        assert isinstance(found, str) or (found.dtype == np.uint8 and found.ndim in (2, 3))
 
     check()
 

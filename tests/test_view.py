@@ -18,6 +18,7 @@ from test_explore import CHROMIUM
 from export.half import halved
 from vae.cli import main
 from vae.errors import UserError
+from vae.files import sha256
 from vae.report.explore import page, runtime, server
 from vae.tools import view
 
@@ -132,13 +133,11 @@ def test_only_this_machine_can_connect():
         server.server({}, "", 99999)
 
 
-def test_a_user_without_a_name_or_a_home_is_told_of_the_machine_and_the_cache(monkeypatch, nobody):
+def test_a_user_without_a_name_is_told_of_the_machine(monkeypatch, nobody):
     monkeypatch.setattr("platform.node", lambda: "node7")
     assert view._login() == "node7"
     monkeypatch.setenv("LOGNAME", "ada")
     assert view._login() == "ada@node7"
-    with pytest.raises(UserError, match="no home to keep a cache in; set XDG_CACHE_HOME"):
-        runtime.runtime()
 
 
 def test_a_diverged_model_is_listed_and_not_served(results):
@@ -200,6 +199,46 @@ def test_what_npm_brings_is_checked_before_it_is_kept(tmp_path, monkeypatch, scr
     with pytest.raises(UserError, match=r"could not fetch|not what was published"):
         runtime.runtime()
     assert not list(tmp_path.rglob("cache/*/*/*"))
+
+
+@pytest.fixture
+def npm(tmp_path, monkeypatch):
+    """An npm that brings a runtime whose hashes are known, and notes every call; and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    contents = {runtime.BUNDLE: b"export{a as b};", runtime.WASM: b"wasm"}
+    monkeypatch.setitem(runtime.FACTS, "files", {name: sha256(content) for name, content in contents.items()})
+    (tmp_path / "package/dist").mkdir(parents=True)
+    for name, content in contents.items():
+        (tmp_path / "package/dist" / name).write_bytes(content)
+    script = tmp_path / "npm"
+    script.write_text(f"#!/bin/sh\necho >> {tmp_path}/calls\ntar czf a.tgz -C {tmp_path} package\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: str(script))
+    return lambda: len((tmp_path / "calls").read_text())
+
+
+def test_the_runtime_is_fetched_once_and_again_where_it_is_damaged(npm, tmp_path, caplog):
+    wanted = runtime.Runtime("globalThis.ort={b:a};", b"wasm")
+    assert runtime.runtime() == runtime.runtime() == wanted
+    assert npm() == 1
+    for damage in (lambda file: file.write_bytes(b"damaged"), lambda file: file.unlink()):
+        damage(next(tmp_path.rglob(f"cache/*/*/{runtime.WASM}")))
+        assert runtime.runtime() == runtime.runtime() == wanted
+    assert npm() == 3
+    assert not caplog.messages
+
+
+def test_where_the_runtime_cannot_be_kept_it_is_used_all_the_same(npm, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "npm"))  # a file
+    assert runtime.runtime().wasm == b"wasm"
+    (line,) = caplog.messages
+    assert line.startswith("onnxruntime-web-1.30.0 is not kept in the user's cache (Not a directory)")
+
+
+def test_a_user_without_a_home_uses_the_runtime_all_the_same(npm, nobody, caplog):
+    assert runtime.runtime().wasm == b"wasm"
+    (line,) = caplog.messages
+    assert "is not kept in the user's cache (this user has no home to keep a cache in; set XDG_CACHE_HOME" in line
 
 
 @pytest.mark.parametrize("side", ["encoder", "decoder"])

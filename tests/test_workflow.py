@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ENVIRONMENT, ROOT, SAMPLE, away, errors, overlay, snakemake
+from PIL import Image
 
 from vae.catalogue import FIGURES, STAGES
 from vae.cli import main
@@ -275,6 +276,11 @@ def test_the_report_holds_every_figure_with_its_own_caption_and_the_pages(edited
             {"evaluation": {"gap_images": 200}, "training": {"images": 100}},
             "vae: ERROR: evaluation.gap_images: 200 are asked for, there are 100 training",
         ),
+        (
+            {"training": {"images": 1835}},
+            "vae: ERROR: training.images: 1835 are asked for, the dataset has 1834 training images",
+        ),
+        ({"dataset": {"name": "mnist"}}, "vae: ERROR: dataset.path: vae/data/mnist_sample is not mnist: train-images"),
         ({"dataset": {"path": "nowhere"}}, "vae: ERROR: nowhere: no such folder or .npz file"),
         ({"dataset": {"name": "mnits", "path": None}}, "vae: ERROR: dataset.name: 'mnits' is not known"),
     ],
@@ -303,6 +309,19 @@ def test_changed_data_is_another_study(checkout, tmp_path):
     labels = gzip.decompress((tmp_path / "mnist/t10k-labels-idx1-ubyte.gz").read_bytes())
     (tmp_path / "mnist/t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels[:-1] + b"\0"))
     assert "Nothing to be done" not in snakemake(*here, "--", "results/data/dataset.npz", cwd=tmp_path)
+
+
+def test_changed_pictures_are_another_study(checkout, tmp_path):
+    for place in range(30):
+        picture = tmp_path / f"own/{'train' if place < 20 else 'test'}/class_{place % 3}/{place}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), place * 8 + 9).save(picture)
+    config = {"dataset": {"name": "own", "path": "own", "resize": 28}, "training": {"images": None}}
+    here = [*away(checkout, tmp_path, config), "--", "results/data/dataset.npz"]
+    snakemake(*here, cwd=tmp_path)
+    assert "Nothing to be done" in snakemake(*here, cwd=tmp_path)
+    Image.new("L", (8, 8), 255).save(tmp_path / "own/train/class_0/0.png")
+    assert "Nothing to be done" not in snakemake(*here, cwd=tmp_path)
 
 
 def test_a_results_folder_that_cannot_be_written_stops_the_study_with_one_line(checkout, tmp_path):

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,8 @@ from vae.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
+
+log = logging.getLogger(__name__)
 
 # Characters of a config: as many as a command's argument may have, which is how the workflow hands it on.
 LONGEST_CONFIG = 2**17
@@ -49,7 +53,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def cache() -> Path:
-    """The folder in the user's cache for what is compiled for this machine; it may not exist.
+    """The folder in the user's cache for what is fetched, or compiled for this machine; it may not exist.
 
     Raises UserError for a user without a home, as in a container.
     """
@@ -57,6 +61,28 @@ def cache() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-encoders"
     except RuntimeError:
         raise UserError("this user has no home to keep a cache in; set XDG_CACHE_HOME to a folder") from None
+
+
+def kept(name: str) -> Path | None:
+    """The folder of that name in the user's cache, where it is there; what it holds is to be verified."""
+    with suppress(UserError, OSError):
+        folder = cache() / name
+        return folder if folder.is_dir() else None
+    return None
+
+
+def keep(name: str, files: Iterable[Path]) -> None:
+    """Copy files to the folder of that name in the user's cache, each whole or not at all, whoever else does so.
+
+    Where that is not possible, a line in the log says so, and nothing else happens.
+    """
+    try:
+        for file in files:
+            with replacing(cache() / name / file.name) as partial:
+                shutil.copyfile(file, partial)
+    except (UserError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        log.warning("%s is not kept in the user's cache (%s); the next study fetches it again", name, reason)
 
 
 def check_writable(folder: str | Path) -> None:
@@ -154,10 +180,16 @@ def read_npz(path: str | Path, *needed: str, optional: Iterable[str] = ()) -> "d
     of the size that its header says, or is larger than the memory that is free; no memory is taken before.
     """
     try:
-        with open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+        with open(path, "rb") as stream:
+            if stream.read(6) == b"\x93NUMPY":
+                raise ValueError("it is one array, as np.save writes it; np.savez writes several, by name")
+        with zipfile.ZipFile(path) as archive:
             there = set(archive.namelist())
             if missing := [name for name in needed if f"{name}.npy" not in there]:
-                raise UserError(f"{path}: has no array {missing[0]!r}; it has to have {', '.join(needed)}")
+                found = ", ".join(sorted(name.removesuffix(".npy") for name in there)[:8]) or "none"
+                raise UserError(
+                    f"{path}: has no array {missing[0]!r}; it has to have {', '.join(needed)}, and has {found}"
+                )
             names = [name for name in (*needed, *optional) if f"{name}.npy" in there]
             return {name: _read_member(archive, f"{name}.npy", path) for name in names}
     except UserError:

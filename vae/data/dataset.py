@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from vae.data import convert
+from vae.data.amounts import check_training
 from vae.data.sprites import SPRITES
 from vae.errors import UserError
 from vae.files import check_memory, read_json, read_npz, write_json, write_npz
@@ -32,7 +34,8 @@ class Dataset:
 
     Images are `uint8 [N, H, W]` or `[N, C, H, W]`; labels are `int64 [N]`, or None in all; factors are
     `int64 [N, factors]`, or None in all. Where `binarised` is true,
-    validation and test images are black and white, and training images are still grey.
+    validation and test images are black and white, and training images are still grey. `class_names` are those of the
+    labels from 0 on, where they have names.
     """
 
     name: str
@@ -47,12 +50,15 @@ class Dataset:
     test_factors: np.ndarray | None = None
     validation_factors: np.ndarray | None = None
     binarised: bool = False
+    class_names: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, name: str, source: str, arrays: dict[str, np.ndarray]) -> "Dataset":
+    def of(
+        cls, name: str, source: str, arrays: dict[str, np.ndarray], class_names: tuple[str, ...] | None = None
+    ) -> "Dataset":
         """A dataset of arrays by the names in `PARTS` and `FACTORS`; labels and factors may be missing."""
-        optional = {part: arrays.get(part) for part in LABELS + FACTORS}
-        return cls(name, source, arrays["train_images"], arrays["test_images"], **optional)  # type: ignore[arg-type]
+        optional: dict[str, Any] = {part: arrays.get(part) for part in LABELS + FACTORS}
+        return cls(name, source, arrays["train_images"], arrays["test_images"], **optional, class_names=class_names)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -140,8 +146,7 @@ def subset(images: np.ndarray, count: int | None) -> np.ndarray:
     """
     if count is None:
         return images
-    if count > len(images):
-        raise UserError(f"training.images: {count} are asked for, the dataset has {len(images)} training images")
+    check_training(count, len(images))
     return images[np.sort(draw(len(images), count))]
 
 
@@ -159,6 +164,7 @@ def save(dataset: Dataset, path: str | Path) -> None:
             "validation_images": len(dataset.validation_images),
             "test_images": len(dataset.test_images),
             "classes": None if labels is None else len(np.unique(labels)),
+            "class_names": dataset.class_names,
             "factors": 0 if dataset.test_factors is None else dataset.test_factors.shape[1],
             "binarised": dataset.binarised,
             "sha256": dataset.sha256,
@@ -170,7 +176,9 @@ def load(path: str | Path) -> Dataset:
     """What `save` wrote; UserError where it is missing or unsound."""
     facts = read_json(Path(path).with_suffix(".json"))
     arrays: dict[str, Any] = read_npz(path, VALIDATION[0], optional=VALIDATION[1:])
-    return replace(read(path, facts["name"]), **arrays, source=facts["source"], binarised=facts["binarised"])
+    class_names = tuple(facts["class_names"]) if facts.get("class_names") else None
+    known = {"source": facts["source"], "binarised": facts["binarised"], "class_names": class_names}
+    return replace(read(path, facts["name"]), **arrays, **known)
 
 
 def read(path: str | Path, name: str = "own") -> Dataset:
@@ -186,19 +194,9 @@ def read(path: str | Path, name: str = "own") -> Dataset:
 def checked(arrays: dict[str, np.ndarray], files: dict[str, str]) -> dict[str, np.ndarray]:
     """The arrays of a dataset, labels and factors as `int64`; UserError, naming the file, where one is unsound."""
     for part, array in arrays.items():
-        if part.endswith("images"):
-            if array.dtype != np.uint8 or array.ndim not in (3, 4):
-                raise UserError(
-                    f"{files[part]}: images are uint8 [N, H, W] or [N, C, H, W], not {array.dtype} {list(array.shape)}"
-                )
-        elif array.ndim != 1 + part.endswith("factors") or array.dtype.kind not in "iu":
-            shape = "factors are integers [N, factors]" if part.endswith("factors") else "labels are integers [N]"
-            raise UserError(f"{files[part]}: {shape}, not {array.dtype} {list(array.shape)}")
-        else:
-            check_memory(8 * array.size, files[part])
-            arrays[part] = array.astype(np.int64)
         if array.size == 0:
             raise UserError(f"{files[part]}: is empty (shape {list(array.shape)})")
+        arrays[part] = _checked(part, array, files[part])
     shapes = {side: list(arrays[f"{side}_images"].shape[1:]) for side in ("train", "test")}
     if shapes["test"] != shapes["train"]:
         raise UserError(
@@ -207,6 +205,28 @@ def checked(arrays: dict[str, np.ndarray], files: dict[str, str]) -> dict[str, n
     for kind in ("labels", "factors"):
         _check_beside_images(arrays, files, kind)
     return arrays
+
+
+def _checked(part: str, array: np.ndarray, file: str) -> np.ndarray:
+    """The images, labels or factors of a file; UserError, with what to convert them with, where they are none."""
+    found = f"not {array.dtype} {list(array.shape)}"
+    if part.endswith("images"):
+        if array.dtype != np.uint8 or array.ndim not in (3, 4):
+            raise UserError(f"{file}: images are uint8 [N, H, W] or [N, C, H, W], {found}{convert.to_images(array)}")
+        if convert.is_channel_last(array):
+            raise UserError(
+                f"{file}: looks channel-last, {list(array.shape)}; images are [N, C, H, W]: np.moveaxis({part}, -1, 1)"
+            )
+        check_memory(0 if array.flags.c_contiguous else array.nbytes, file)
+        return np.ascontiguousarray(array)
+    factors = part.endswith("factors")
+    if array.ndim != 1 + factors or array.dtype.kind not in "iu":
+        wanted = "factors are integers [N, factors]" if factors else "labels are integers [N]"
+        raise UserError(f"{file}: {wanted}, {found}{'' if factors else convert.to_labels(array)}")
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise UserError(f"{file}: {array.max()} is more than 2^63 - 1, the largest label that is taken")
+    check_memory(8 * array.size, file)
+    return array.astype(np.int64)
 
 
 def _check_beside_images(arrays: dict[str, np.ndarray], files: dict[str, str], kind: str) -> None:

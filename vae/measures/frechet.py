@@ -13,9 +13,11 @@ class Moments(NamedTuple):
 
 
 def moments(features: np.ndarray) -> Moments:
-    """The moments of features `[N, F]`."""
+    """The moments of features `[N, F]`; those of a single image have no covariance."""
     features = features.astype(np.float64)
-    return Moments(features.mean(0), np.cov(features, rowvar=False).reshape(features.shape[1], -1))
+    count, size = features.shape
+    covariance = np.cov(features, rowvar=False).reshape(size, size) if count > 1 else np.zeros((size, size))
+    return Moments(features.mean(0), covariance)
 
 
 def distance(first: Moments, second: Moments) -> float:

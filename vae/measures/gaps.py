@@ -20,7 +20,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae.errors import UserError
 from vae.models.vae import VAE, as_inputs, sample
 from vae.training.objective import Objective, kld
 
@@ -155,13 +154,6 @@ class Inference:
         """`count` codes of every image in portions that are decoded at once."""
         portion = max(1, ROWS // images)
         return [min(portion, count - portion * i) for i in range(ceil(count / portion))]
-
-
-def check_images(count: int, train: int, test: int) -> None:
-    """Raise UserError where fewer images than `count` are trained or tested on."""
-    for name, total in (("training", train), ("test", test)):
-        if count > total:
-            raise UserError(f"evaluation.gap_images: {count} are asked for, there are {total} {name} images")
 
 
 def misfit(of: Gaps, truth: Tensor) -> dict[str, float]:

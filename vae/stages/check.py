@@ -1,13 +1,16 @@
 """Check the config against the dataset's images, and write it, merged."""
 
 import argparse
+import logging
 
 import yaml
 
 from vae import arguments as shared
+from vae.data import amounts
 from vae.files import read_config, read_json, write_text
-from vae.measures.gaps import check_images
 from vae.models.vae import check_grid
+
+log = logging.getLogger(__name__)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +22,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the config, once its networks can be built for these images, and there are as many as it asks for."""
     config, facts = read_config(args.config), read_json(args.dataset.with_suffix(".json"))
     check_grid(config, tuple(facts["image_shape"]))
-    trained_on = config["training"]["images"] or facts["train_images"]
-    check_images(config["evaluation"]["gap_images"], trained_on, facts["test_images"])
+    amounts.check(config, facts["train_images"], facts["test_images"])
+    for remark in amounts.remarks(config, facts):
+        log.warning("%s", remark)
     write_text(args.output, yaml.safe_dump(config, sort_keys=False))

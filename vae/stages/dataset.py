@@ -10,9 +10,9 @@ from vae.files import read_config
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, and dataset.npz to write."""
-    shared.add(parser, "--config", "output")
+    shared.add(parser, "--config", "--threads", "output")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the dataset, and beside it what is known of it."""
-    save(load(read_config(args.config)["dataset"]), args.output)
+    save(load(read_config(args.config)["dataset"], args.threads), args.output)

@@ -9,6 +9,7 @@ import torch
 
 from vae import arguments as shared
 from vae import provenance, seeds
+from vae.data.amounts import check_gaps
 from vae.data.dataset import Dataset, load
 from vae.data.sprites import SPRITES
 from vae.files import write_npz
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 def _sets(dataset: Dataset, count: int) -> dict[str, torch.Tensor]:
     """So many test images, and so many training images as models see them: the first that all are trained on."""
     totals = len(dataset.train_images), len(dataset.test_images)
-    gaps.check_images(count, *totals)
+    check_gaps(count, *totals)
     trained, tested = (np.sort(seeds.draw(total, count)) for total in totals)
     sets = {"test": dataset.test_images[tested], "train": dataset.seen_in_training(trained)}
     return {name: torch.from_numpy(images) for name, images in sets.items()}

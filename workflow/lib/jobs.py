@@ -11,6 +11,7 @@ from snakemake.io import local
 
 from vae import grid
 from vae.catalogue import FIGURES, STAGES
+from vae.data import folders
 from vae.provenance import ROOT, closure
 
 # What Snakemake calls the wildcards of a job that `jobs` in the config asks for.
@@ -181,6 +182,11 @@ class Jobs:
         # Not with pathlib, which raises where a name is too long for any file.
         files = [path] if os.path.isfile(path) else sorted(glob(f"{escape(path)}/*[-.]idx?-ubyte*"))
         return [local(file) for file in files]
+
+    def pictures(self) -> str:
+        """A digest of the state of the user's own pictures, which are too many to be inputs; empty without any."""
+        folder = Path(self.config["dataset"]["path"] or "nowhere")
+        return folders.state(folder) if folders.is_one(folder) else ""
 
 
 def braces(values: list) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vae import provenance
 from vae.catalogue import STAGES
-from vae.data import source
+from vae.data import amounts, source
 from vae.errors import UserError
 from vae.files import cache, read_json, write_json
 
@@ -28,7 +28,11 @@ def estimates(config: dict, on_gpu: bool) -> Estimates:
     The rule `check` then finds what is wrong. Raises UserError where a network cannot be built for the images, or more
     images are asked for than there are.
     """
-    shape, test_images = source.extent(config["dataset"])
+    try:
+        shape, test_images = source.extent(config["dataset"])
+    except ImportError:  # of Pillow, which reads pictures
+        return {}
+    amounts.check(config, shape[0], test_images)
     decided_by = [config, shape, test_images, on_gpu, *_sources()]
     kept = _file(hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest())
     if kept:
@@ -44,12 +48,10 @@ def estimates(config: dict, on_gpu: bool) -> Estimates:
 
 
 def _estimates(config: dict, shape: tuple[int, ...], test_images: int, on_gpu: bool) -> Estimates:
-    from vae.measures.gaps import check_images
     from vae.models.vae import check_grid
     from workflow.lib.resources import Budget
 
     check_grid(config, shape[1:])
-    check_images(config["evaluation"]["gap_images"], config["training"]["images"] or shape[0], test_images)
     budget = Budget(config, shape, test_images)
     devices = {name: "cuda" if on_gpu and STAGES[name].gpu else "cpu" for name in ESTIMATED}
     models = len(config["training"]["seeds"]) * (len(config["grid"]["latent_sizes"]) if config["jobs"] == "pair" else 1)

@@ -11,7 +11,10 @@ rule dataset:
         jobs.of_stage("benchmarks", "dataset", ".tsv")
     conda:
         CONDA
+    threads: config["threads"]
     params:
         config=as_json("dataset"),
+        # The command has no use for it: where pictures change, the job runs again.
+        pictures=lambda wildcards: jobs.pictures(),
     shell:
-        "python -m vae dataset --config {params.config:q} --log {log} {output.dataset}"
+        "python -m vae dataset --config {params.config:q} --threads {threads} --log {log} {output.dataset}"

@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from vae.errors import UserError
-from vae.files import cache, check_writable, read_json, sha256, write_bytes
+from vae.files import keep, kept, read_json, sha256
 
 FACTS = read_json(Path(__file__).parent / "runtime.json")
 BUNDLE, WASM = FACTS["files"]
@@ -30,11 +31,14 @@ def runtime(folder: Path | None = None) -> Runtime:
     """
     if folder:
         return _read(folder)
-    kept = cache() / f"{FACTS['package']}-{FACTS['version']}"
-    if not all((kept / name).is_file() for name in FACTS["files"]):
-        check_writable(kept)
-        _fetch(kept)
-    return _read(kept)
+    name = f"{FACTS['package']}-{FACTS['version']}"
+    if there := kept(name):
+        with suppress(UserError):  # of a file that is missing or damaged, which is fetched again
+            return _read(there)
+    with tempfile.TemporaryDirectory() as scratch:
+        _fetch(Path(scratch))
+        keep(name, [Path(scratch) / file for file in FACTS["files"]])
+        return _read(Path(scratch))
 
 
 def _read(folder: Path) -> Runtime:
@@ -60,22 +64,21 @@ def _as_script(module: str) -> str:
     )
 
 
-def _fetch(folder: Path) -> None:
-    """Have npm download the package from the registry that it is set up for, and keep the two files of it."""
+def _fetch(scratch: Path) -> None:
+    """Have npm download the package from the registry that it is set up for, and unpack the two files of it."""
     npm = shutil.which("npm")
     advice = f"give --runtime FOLDER, the folder `dist` of the npm package {NAME}"
     if not npm:
         raise UserError(f"models cannot run in the browser: there is no npm to fetch {NAME}; install it, or {advice}")
-    with tempfile.TemporaryDirectory() as scratch:
-        done = subprocess.run([npm, "pack", NAME, "--silent"], cwd=scratch, capture_output=True, text=True)
-        archives = list(Path(scratch).glob("*.tgz"))
-        if done.returncode or not archives:
-            reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-            raise UserError(f"models cannot run in the browser: npm could not fetch {NAME} ({reason}); {advice}")
-        with tarfile.open(archives[0]) as archive:
-            for name, wanted in FACTS["files"].items():
-                stream = archive.extractfile(f"package/dist/{name}")
-                content = stream.read() if stream else b""
-                if sha256(content) != wanted:
-                    raise UserError(f"{NAME}: {name} is not what was published; nothing of it is kept; {advice}")
-                write_bytes(folder / name, content)
+    done = subprocess.run([npm, "pack", NAME, "--silent"], cwd=scratch, capture_output=True, text=True)
+    archives = list(scratch.glob("*.tgz"))
+    if done.returncode or not archives:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise UserError(f"models cannot run in the browser: npm could not fetch {NAME} ({reason}); {advice}")
+    with tarfile.open(archives[0]) as archive:
+        for name, wanted in FACTS["files"].items():
+            stream = archive.extractfile(f"package/dist/{name}")
+            content = stream.read() if stream else b""
+            if sha256(content) != wanted:
+                raise UserError(f"{NAME}: {name} is not what was published; nothing of it is kept; {advice}")
+            (scratch / name).write_bytes(content)
