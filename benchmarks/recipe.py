@@ -41,7 +41,7 @@ CHANGES = {
 
 
 def loss(results: Path, trial: tuple[str, Spec]) -> tuple[float | None, float]:
-    """What a sentinel loses with a change of the recipe, None where it diverged; and the seconds of one core that it takes."""
+    """What a sentinel loses with a change of the recipe, None where it diverged; and its core-seconds."""
     change, spec = trial
     torch.set_num_threads(1)
     config, dataset = read_config(str(results / "config.yaml")), load(results / "data/dataset.npz")

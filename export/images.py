@@ -28,10 +28,8 @@ CONVERSIONS = {
     "bool": "; convert them to uint8, and multiply by 255",
     "int": "; convert them to uint8, 16-bit grey levels after >> 8",
 }
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Pillow's modes of PNGs; of those of 16 bits it keeps all 16 for grey levels alone.
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B")
-OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+# By whose endings pictures in a folder are known.
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -117,38 +115,32 @@ def _named(name: str | Path, read: Callable[..., np.ndarray], *given: Any) -> np
 
 
 def pixels(picture: "Picture", shape: tuple[int, ...]) -> np.ndarray:
-    """The pixels of one of Pillow's images, `uint8` of `shape`.
+    """The pixels of one of Pillow's images, `uint8` of `shape`, as `vae.data.pictures` has them.
 
-    Of 16 bits the upper 8 are taken. A palette stands for its colours, and colours that are all grey for grey levels,
-    or the other way round. Raises UserError for a picture of another size, with several frames, with colours where
-    the encoder takes grey levels, or with transparency: what would be seen behind it is not in the picture.
+    Colours that are all grey stand for grey levels, or the other way round. Raises UserError for a picture of another
+    size, or with colours where the encoder takes grey levels.
     """
-    from PIL import Image
-
     if not _is_picture(picture):
         raise UserError("is no picture, as others of the list are")
-    if (size := (picture.height, picture.width)) != shape[-2:]:
-        raise UserError(f"is {list(size)}, the encoder takes {list(shape)}")
+    from vae.data import pictures
+
+    try:
+        return _of_shape(pictures.as_array(picture), shape)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _of_shape(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A picture, `uint8 [H, W]` or `[3, H, W]`, as an image of `shape`."""
     if _channels(shape) not in (1, 3):
         raise UserError(f"is a picture, the encoder takes {list(shape)}; give arrays")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise UserError("has several frames")
-    if picture.mode not in MODES:
-        raise UserError(f"has Pillow's mode {picture.mode}; convert it to L or RGB")
-    # A colour that stands for transparency may be of more or fewer bits than its pixels are here.
-    transparent = "transparency" in picture.info and picture.mode != "P"
-    if picture.mode.startswith("I;16"):  # Pillow itself would clip all above 255
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    colours = np.asarray(picture.convert("RGBA"))
-    if transparent or colours[..., 3].min(initial=255) < 255:
-        raise UserError(
-            "is transparent in parts, and nothing says what is behind; lay it on black or white, without alpha"
-        )
+    if image.shape[-2:] != shape[-2:]:
+        raise UserError(f"is {list(image.shape[-2:])}, the encoder takes {list(shape)}")
     if _channels(shape) == 3:
-        return np.moveaxis(colours[..., :3], -1, 0)
-    if (colours[..., :3] != colours[..., :1]).any():
+        return np.broadcast_to(image, shape)
+    if image.ndim == 3:
         raise UserError(f"is in colour, the encoder takes grey levels {list(shape)}; convert it to grey")
-    return colours[..., 0].reshape(shape)
+    return image.reshape(shape)
 
 
 def open_images(path: str | Path, shape: tuple[int, ...]) -> Images:
@@ -161,10 +153,10 @@ def open_images(path: str | Path, shape: tuple[int, ...]) -> Images:
         return _pictures(_in(path), shape)
     if not path.exists():
         raise UserError(f"{path}: no such file")
-    if path.suffix.lower() == ".png":
+    if path.suffix.lower() in PICTURES:
         return _pictures([path], shape)
-    if path.suffix.lower() in (".npz", *OTHER_PICTURES):
-        raise UserError(f"{path}: images are read from .npy, IDX (plain or .gz) or .png")
+    if path.suffix.lower() == ".npz":
+        raise UserError(f"{path}: images are read from .npy, IDX (plain or .gz) or pictures")
     try:
         return _npy(path, shape) if path.suffix.lower() == ".npy" else _idx(path, shape)
     except (OSError, EOFError, zlib.error) as error:
@@ -224,15 +216,12 @@ def _idx(path: Path, shape: tuple[int, ...]) -> Images:
 
 
 def _in(folder: Path) -> list[Path]:
-    """The PNGs of a folder in the order of their names; hidden files, such as `._1.png`, are none."""
+    """The pictures of a folder in the order of their names; hidden files, such as `._1.png`, are none."""
     visible = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-    files = [file for file in visible if file.suffix.lower() == ".png" and not file.is_dir()]
-    for file in visible:
-        if file.suffix.lower() in OTHER_PICTURES:
-            raise UserError(f"{file}: pictures are read from .png; convert it, or move it away")
+    files = [file for file in visible if file.suffix.lower() in PICTURES and not file.is_dir()]
     if not files:
         folders = "; those of its folders are not read, give one of them" if any(map(Path.is_dir, visible)) else ""
-        raise UserError(f"{folder}: has no .png files{folders}")
+        raise UserError(f"{folder}: has no pictures (*.png, *.jpg, …){folders}")
     by_number = sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", file.name)])
     if pair := next(((a.name, b.name) for a, b in zip(files, by_number) if a != b), None):
         log.warning("%s: rows are in the order of names as text: %s comes before %s", folder, *pair)
@@ -241,24 +230,14 @@ def _in(folder: Path) -> list[Path]:
 
 def _pictures(files: Sequence[Path], shape: tuple[int, ...]) -> Images:
     try:
-        from PIL import Image
+        from vae.data import pictures
     except ModuleNotFoundError as error:
         raise UserError(lacking(f"{files[0]}: reading pictures", error, "view")) from None
 
-    def read(file: Path) -> np.ndarray:
-        try:
-            with open(file, "rb") as stream:
-                if stream.read(len(SIGNATURE)) != SIGNATURE:
-                    raise UserError("not a PNG, whatever its name says")
-            with Image.open(file, formats=["PNG"]) as picture:
-                return pixels(picture, shape)
-        except UserError:
-            raise
-        except Exception as error:  # damaged bytes make Pillow raise anything, such as SyntaxError
-            raise UserError(f"not a sound PNG ({error})") from None
-
     def chunks(size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(files), size):
-            yield np.stack([_named(file, read, file) for file in files[start : start + size]])
+            with pictures.no_bombs():
+                images = [(file, pictures.read(file)) for file in files[start : start + size]]
+            yield np.stack([_named(file, _of_shape, image, shape) for file, image in images])
 
     return Images(len(files), chunks, [file.name for file in files])

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from export.images import SIGNATURE, open_images
+from export.images import open_images
 from vae.errors import UserError
 
 
@@ -21,6 +21,7 @@ def png(bits, kind, rows, **chunks):
     )
 
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LEVELS = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 HALVES = np.repeat(np.repeat([[0, 255], [255, 0]], 4, 0), 4, 1).astype(np.uint8)
 OPAQUE = np.full((8, 8), 255, np.uint8)
@@ -78,24 +79,30 @@ def test_a_picture_of_grey_levels_is_their_pixels_whatever_it_is_saved_as(tmp_pa
 
 
 TRANSPARENT = {
-    "ink in alpha": png(8, 6, rows(0 * LEVELS, 0 * LEVELS, 0 * LEVELS, LEVELS)),
-    "grey and alpha": png(8, 4, rows(LEVELS, LEVELS)),
-    "grey and alpha of 16 bits": png(16, 4, wide(LEVELS, LEVELS)),
-    "palette": png(8, 3, rows(LEVELS), PLTE=GREYS, tRNS=b"\xff" * 8 + b"\x80"),
-    "one entry of a palette": png(8, 3, rows(LEVELS), PLTE=GREYS, tRNS=b"\0"),
-    "a level": png(8, 0, rows(LEVELS), tRNS=b"\0\4"),
-    "a level of 2 bits": png(2, 0, packed(LEVELS // 64, 2), tRNS=b"\0\3"),
-    "a level of 16 bits": png(16, 0, wide(LEVELS), tRNS=b"\4\x4d"),
-    "a colour": png(8, 2, rows(LEVELS, LEVELS, LEVELS), tRNS=b"\0\4\0\4\0\4"),
+    "grey and alpha": (png(8, 4, rows(OPAQUE, LEVELS)), LEVELS),
+    "RGBA": (png(8, 6, rows(LEVELS, LEVELS, LEVELS, HALVES)), np.where(HALVES, LEVELS, 0)),
+    "one entry of a palette": (
+        png(8, 3, rows(LEVELS), PLTE=GREYS, tRNS=b"\xff" * 8 + b"\0"),
+        np.where(LEVELS == 8, 0, LEVELS),
+    ),
+    "a level": (png(8, 0, rows(LEVELS), tRNS=b"\0\4"), np.where(LEVELS == 4, 0, LEVELS)),
+    "a colour": (png(8, 2, rows(LEVELS, LEVELS, LEVELS), tRNS=b"\0\4\0\4\0\4"), np.where(LEVELS == 4, 0, LEVELS)),
 }
 
 
 @pytest.mark.parametrize("name", TRANSPARENT)
 @pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8)])
-def test_a_picture_that_is_transparent_is_refused_for_nothing_says_what_is_behind(tmp_path, name, shape):
-    (tmp_path / "x.png").write_bytes(TRANSPARENT[name])
-    with pytest.raises(UserError, match=r"x.png: is transparent in parts, and nothing says what is behind"):
-        next(open_images(tmp_path, shape).chunks(9))
+def test_what_is_transparent_lies_on_black_as_in_training(tmp_path, name, shape):
+    raw, wanted = TRANSPARENT[name]
+    (tmp_path / "x.png").write_bytes(raw)
+    (found,) = next(open_images(tmp_path, shape).chunks(9))
+    np.testing.assert_array_equal(found, np.broadcast_to(wanted, shape))
+
+
+def test_a_picture_of_which_black_leaves_nothing_is_refused(tmp_path):
+    (tmp_path / "x.png").write_bytes(png(8, 6, rows(0 * LEVELS, 0 * LEVELS, 0 * LEVELS, LEVELS)))
+    with pytest.raises(UserError, match=r"x.png: is all of one colour on black: its ink is in its transparency"):
+        next(open_images(tmp_path, (8, 8)).chunks(9))
 
 
 def test_a_picture_in_colour_is_for_an_encoder_of_colours(tmp_path):
