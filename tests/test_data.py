@@ -147,6 +147,13 @@ def truncated(file):
     file.write_bytes(file.read_bytes()[:-3])
 
 
+def spoil(file):
+    """Change a byte of the checksum that a .gz ends with."""
+    raw = bytearray(file.read_bytes())
+    raw[-8] ^= 1
+    file.write_bytes(raw)
+
+
 def rewrite(array):
     return lambda file: file.write_bytes(gzip.compress(idx(array)) if file.suffix == ".gz" else idx(array))
 
@@ -155,6 +162,7 @@ def rewrite(array):
     ("file", "damage", "message"),
     [
         ("train-images-idx3-ubyte.gz", truncated, "truncated or not gzip"),
+        ("train-images-idx3-ubyte.gz", spoil, r"truncated or not gzip \(CRC check failed [\w !=]+\)$"),
         ("train-labels.idx1-ubyte", truncated, "truncated: .20. takes 20 bytes, 17 are there"),
         ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b""), "is empty"),
         ("train-labels.idx1-ubyte", lambda file: file.write_bytes(b"PK\3\4"), "not an IDX file"),

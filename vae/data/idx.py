@@ -37,7 +37,7 @@ def named(file: str | Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        advice = "; if it is not packed, take .gz off its name" if isinstance(error, gzip.BadGzipFile) else ""
+        advice = "; if it is not packed, take .gz off its name" if str(error).startswith("Not a gzipped") else ""
         raise UserError(f"{file}: truncated or not gzip ({error}){advice}") from None
     except OSError as error:
         raise UserError(f"{error.filename or file}: {error.strerror or error}") from None

@@ -78,8 +78,8 @@ def _sizes(shape: tuple[int, ...], config: dict) -> tuple[tuple[int, int], tuple
 
 def _known() -> dict[str, tuple[tuple[int, ...], int]]:
     """Of every dataset that is known by name: the shape of the training images, and how many test images there are."""
-    verified = {name: (known.shape, known.test_images) for name, known in (KNOWN | PUBLISHED).items()}
-    return verified | {name: ((TRAIN, *kind.image_shape), TEST) for name, kind in SPRITES.items()} | {"digits": DIGITS}
+    of_files = {name: (known.shape, known.test_images) for name, known in (KNOWN | PUBLISHED).items()}
+    return of_files | {name: ((TRAIN, *kind.image_shape), TEST) for name, kind in SPRITES.items()} | {"digits": DIGITS}
 
 
 def _load(config: dict, threads: int) -> Dataset:
