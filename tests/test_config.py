@@ -7,11 +7,13 @@ import yaml
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.cli import parse_config
 
 from vae import files
 from vae.config import complete
 from vae.errors import UserError
 from vae.models.vae import check_grid
+from workflow.lib.command_line import nested
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 
@@ -92,6 +94,36 @@ def test_a_grid_that_cannot_be_built_is_explained(grid, message):
     with pytest.raises(UserError) as error:
         check_grid(complete({"grid": grid}, SCHEMA), (28, 28))
     assert message in str(error.value)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+NESTED = st.recursive(VALUES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+
+
+@given(st.dictionaries(st.sampled_from(["grid", "training"]), st.lists(NESTED) | st.dictionaries(st.text(), NESTED)))
+def test_nested_values_of_the_command_line_keep_their_types(config):
+    words = [f"{key}={json.dumps(value)}" for key, value in config.items()]
+    assert nested([*words, "threads=2"], parse_config([*words, "threads=2"])) == config
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["training={epochs: 3, images: null}"], {"training": {"epochs": 3, "images": None}}),
+        (["training={epochs: 3}", "training={'images': 5}"], {"training": {"epochs": 3, "images": 5}}),
+        (["grid={encoders: [DNN1]}", "device=cpu"], {"grid": {"encoders": ["DNN1"]}}),
+        (["training={epochs: 3"], {}),
+        (["training=", "threads=2"], {}),
+        (None, {}),
+    ],
+)
+def test_nested_values_may_be_yaml_and_others_are_left_to_snakemake(words, values):
+    assert nested(words, parse_config(words)) == values
+
+
+def test_a_config_that_a_program_gives_to_snakemake_is_left_as_it_is():
+    assert nested(["training={'epochs': '3'}"], {"training": {"epochs": "3", "images": None}}) == {}
+    assert nested(["a={'epochs': 3}"], {"a": {"epochs": 3}}) == {}
 
 
 def test_a_config_is_read_from_a_file_or_inline(tmp_path):

@@ -35,6 +35,19 @@ def test_whoever_reads_during_a_write_reads_the_old_file(tmp_path):
     assert (tmp_path / "file").read_text() == "new"
 
 
+def test_what_is_written_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """So that a loss of power leaves no empty file."""
+    synchronised = []
+
+    def fsync(number):
+        synchronised.append(os.pread(number, 100, 0))
+        assert not (tmp_path / "file").exists()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_text(tmp_path / "file", "all of it")
+    assert synchronised == [b"all of it"]
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is(tmp_path):
     files.check_writable(tmp_path / "made" / "later")
     (tmp_path / "file").write_text("")

@@ -84,6 +84,10 @@ def marks():
     return FilePersistence(path=STATE)._filter_incomplete_keys(RESULTS | OUTSIDE)
 
 
+def marks_on_disk():
+    return [path for path in (STATE / "incomplete").rglob("*") if path.is_file()]
+
+
 def locks():
     """The files that Snakemake takes for locked."""
     return {name for _, name in FilePersistence(path=STATE)._read_locks()}
@@ -169,6 +173,17 @@ def test_a_note_that_is_damaged_is_of_a_process_that_is_gone(content, this):
     NOTE.write_text(content)
     take()
     assert_cleared()
+    assert holders() == [this]
+
+
+def test_what_a_loss_of_power_leaves_of_locks_is_as_if_there_were_none(this):
+    """Empty files: of a note, of a lock, of a mark, and what else lies there."""
+    leave()
+    for path in (NOTE, *STATE.glob("locks/*.lock"), STATE / "locks/holder.json", *marks_on_disk()):
+        path.write_text("")
+    take()
+    assert_cleared()
+    assert not (STATE / "locks/holder.json").exists()
     assert holders() == [this]
 
 

@@ -56,7 +56,7 @@ def test_a_plan_is_made_once_and_again_where_anything_changes(folder, monkeypatc
     assert len(made) == len(list(folder.iterdir())) == 4
 
 
-@pytest.mark.parametrize("damaged", ["", "[]", '{"train"'])
+@pytest.mark.parametrize("damaged", ["", "[]", '{"train"', "\0" * 100])
 def test_a_damaged_plan_is_made_again(folder, damaged):
     first = plan.estimates(study(), False)
     (kept,) = folder.iterdir()

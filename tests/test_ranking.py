@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae.analysis import ranking, table
+from vae.analysis.claims import verdicts
 from vae.errors import UserError
 from vae.grid import expand, folder
 from vae.provenance import Origin
@@ -159,8 +160,22 @@ def test_the_table_reads_back(rows, tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"other.csv: not the table that is expected \(has no column label, status, v"):
         table.read(tmp_path / "other.csv")
-    with pytest.raises(UserError, match=r"missing.csv: not a table"):
+    with pytest.raises(UserError, match=r"missing.csv: not a table \(No such file or directory\)$"):
         table.read(tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: b"", lambda raw: bytes(len(raw)), lambda raw: raw[:-2], lambda raw: raw[:40]]
+)
+@pytest.mark.parametrize("read", [table.read, verdicts.read])
+def test_a_table_that_is_damaged_or_cut_is_refused_by_name(read, damage, rows, tmp_path):
+    """Of one that ends in the middle of a row, the rows before would be read."""
+    path = tmp_path / "table.csv"
+    rows.assign(**dict.fromkeys(verdicts.NEEDED, "x")).to_csv(path, index=False)
+    assert len(read(path)) == len(rows)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"table.csv: not a table( of claims)? \(.*\); delete it and run again$"):
+        read(path)
 
 
 def test_labels_average_the_seeds_that_did_not_diverge(rows):

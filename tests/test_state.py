@@ -86,15 +86,16 @@ def test_a_training_that_was_over_is_not_trained_further(images, recipe, tmp_pat
         del progress.save
 
 
-@pytest.mark.parametrize("damage", ["identity", "truncated", "garbage", "flipped"])
+@pytest.mark.parametrize("damage", ["identity", "truncated", "garbage", "flipped", "empty", "zeros"])
 def test_what_is_of_another_training_or_damaged_is_not_gone_on_with(damage, images, recipe, tmp_path, caplog):
     spec, path = Spec.parse("L2_DNN1_DNN1"), tmp_path / "unfinished.safetensors"
     with pytest.raises(Killed):
         loop.train(spec, 0, images[:250], of(recipe), CPU, Fragile(path, {"seed": 0}))
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
-    damaged = {"identity": path.read_bytes(), "truncated": raw[:-9], "garbage": b"garbage", "flipped": raw}[damage]
-    path.write_bytes(damaged)
+    damaged = {"identity": path.read_bytes(), "truncated": raw[:-9], "garbage": b"garbage", "flipped": raw}
+    damaged |= {"empty": b"", "zeros": bytes(len(raw))}
+    path.write_bytes(damaged[damage])
     progress = Progress(path, {"seed": 1 if damage == "identity" else 0})
     assert progress.load() is None
     assert str(path) in caplog.text

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -289,6 +290,35 @@ def test_a_wrong_config_is_refused_in_one_line_before_any_job(edited, tmp_path, 
     printed = snakemake("--cores", 2, *overlay(tmp_path, change), cwd=edited, ok=False).splitlines()
     assert printed[-1].startswith(message)
     assert len(printed) <= 2  # Snakemake itself says that the config is extended by another file
+
+
+QUICK = ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "workflow/studies/quick.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "given", "device"),
+    [
+        ("--profile", "gpu", "jobs_per_gpu=2", "cuda"),
+        ("--workflow-profile", "slurm", "threads=2", "cuda"),
+        ("--workflow-profile", "gpu", "device=cpu", "cpu"),
+    ],
+)
+def test_the_device_of_a_profile_stays_beside_a_config_of_the_command_line(option, name, given, device, tmp_path):
+    """Snakemake takes the `config` of a command in place of that of a profile; and leaves its nested values text."""
+    profile = [option, ROOT / f"workflow/profiles/{name}", "--config", given, 'training={"epochs": 3}']
+    printed = snakemake("--dry-run", "--printshellcmds", *QUICK, *profile, "--", "models", cwd=tmp_path)
+    assert set(re.findall('"device": "(.*?)"', printed)) == {device}
+    assert set(re.findall('"epochs": (.*?),', printed)) == {"3"}
+
+
+def test_jobs_keep_the_path_of_modules_that_an_environment_has_set_behind_the_checkout(tmp_path):
+    """As environment modules of a cluster set it."""
+    modules = tmp_path / "mod ules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text("import os\nopen('seen', 'w').write(os.environ['PYTHONPATH'])\n")
+    with patch.dict(ENVIRONMENT, PYTHONPATH=str(modules)):
+        snakemake("--cores", 1, *QUICK, "--", "results/data/dataset.npz", cwd=tmp_path)
+    assert (tmp_path / "seen").read_text() == f"{ROOT}:{modules}"
 
 
 def test_a_corrupt_dataset_stops_the_study_with_one_line(checkout, tmp_path):

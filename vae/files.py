@@ -30,7 +30,8 @@ LONGEST_CONFIG = 2**17
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
 
-    The temporary name keeps the suffix, which some writers use to choose a format.
+    The temporary name keeps the suffix, which some writers use to choose a format. What is written is on the disk
+    before it gets its name: a machine that loses its power leaves the old file or the new one, and none that is empty.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +43,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 left.unlink()
     try:
         yield partial
+        with open(partial, "rb+") as written:
+            os.fsync(written.fileno())
         os.replace(partial, path)
     except OSError as error:
         # A write that the system refuses (a full disk, a quota) does not say which file it was for.

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from functools import cache
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vae.measures import linear_vae
 SIDES = ("encoder", "decoder")
 OF_GAPS = ("provenance", "images", "reason")  # what gaps.json has beside its measures
 CODES = 0.05  # nats of KLD, from which on a latent dimension says something
+HISTORY = ("epoch", "reconstruction", "kld")  # what figures and pages need of history.csv
 # Losses of the test set stand alone, those of others behind the name of the set.
 LOSSES, OTHERS = ("reconstruction", "kld", "elbo"), ("validation_", "train_")
 
@@ -209,11 +211,24 @@ def base(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def read(path: str | Path, needed: Collection[str] = ("label", "validation_reconstruction", "status")) -> pd.DataFrame:
-    """Read a table back, that of models by default; UserError where it is missing or lacks a needed column."""
+    """Read a table back, that of models by default; UserError where it is missing, damaged or lacks a needed column."""
+    return read_csv(path, needed, "table")
+
+
+def read_csv(path: str | Path, needed: Collection[str], kind: str, **how: Any) -> pd.DataFrame:
+    """A CSV as pandas reads it with the options `how`; UserError where it is missing, damaged or lacks a column.
+
+    `kind` is what it is called there. Every table of a study ends on a line break: one that does not has been cut.
+    """
     try:
-        rows = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a table ({error})") from None
+        text = Path(path).read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            raise ValueError("it is empty, or cut off before its end")
+        rows = pd.read_csv(StringIO(text), **how)
+    except OSError as error:
+        raise UserError(f"{path}: not a {kind} ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a {kind} ({error}); delete it and run again") from None
     if missing := set(needed) - set(rows):
-        raise UserError(f"{path}: not the table that is expected (has no column {', '.join(sorted(missing))})")
+        raise UserError(f"{path}: not the {kind} that is expected (has no column {', '.join(sorted(missing))})")
     return rows

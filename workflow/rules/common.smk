@@ -8,12 +8,13 @@ import shutil
 import sys
 
 import yaml
+from snakemake.utils import update_config
 
 from vae import config as configuration
 from vae import files, grid
 from vae.catalogue import ENVIRONMENT, FIGURES, STAGES
 from vae.errors import UserError
-from workflow.lib import plan
+from workflow.lib import command_line, plan
 from workflow.lib.jobs import Jobs
 from workflow.lib.locks import WorkingDirectory
 
@@ -26,6 +27,7 @@ except (KeyError, OSError):
     os.environ["USER"] = f"uid{os.getuid()}"
 # Where the results are: below the prefix of the module, where another workflow imports this one as such.
 RESULTS = workflow.modifier.path_modifier.replace_prefix("results")
+SETTINGS = workflow.config_settings
 
 
 def on_gpu(config):
@@ -33,11 +35,29 @@ def on_gpu(config):
     return config["device"] == "cuda" or (config["device"] == "auto" and shutil.which("nvidia-smi") is not None)
 
 
+def given_config():
+    """The config as files and the command line give it."""
+    # A `module` with a config of its own takes nothing of the command line's.
+    if not workflow.modifier.skip_configfile:
+        update_config(config, command_line.nested(SETTINGS.config_args, SETTINGS.config))
+    return config
+
+
+def promised_gpus():
+    """Whether a GPU takes the place of `auto`: a profile declares the resource, and no `--config` names a device.
+
+    A profile's own `config: device=cuda` would be lost with any `--config` that a command has.
+    """
+    return "gpu" in workflow.resource_scopes and "device" not in SETTINGS.config
+
+
 def checked_study():
     """The config with its defaults, and what its jobs ask for; what is wrong is refused here, before any job."""
     schema = yaml.safe_load((CHECKOUT / "workflow/schemas/config.schema.yaml").read_text())
     try:
-        complete = configuration.complete(config, schema)
+        complete = configuration.complete(given_config(), schema)
+        if complete["device"] == "auto" and promised_gpus():
+            complete["device"] = "cuda"
         grid.expand(complete)
         files.check_writable(RESULTS)
         estimates = plan.estimates(complete, on_gpu(complete)) if workflow.is_main_process else {}

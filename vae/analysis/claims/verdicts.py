@@ -18,7 +18,7 @@ from vae.analysis.claims.paper import CLAIMS, Claim
 from vae.analysis.claims.statistics import Ranking, View
 from vae.analysis.ranking import QUARTILE
 from vae.analysis.rate_distortion import Curve
-from vae.errors import UserError
+from vae.analysis.table import read_csv
 
 RANKINGS = (
     Ranking("reconstruction", "validation_reconstruction", 1, MARGIN, "nats"),
@@ -107,16 +107,9 @@ def row(claim: Claim, view: View, of: str = "paper") -> dict:
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """Read a table of claims back; UserError where the file is missing or is not one."""
-    try:
-        table = pd.read_csv(
-            path, keep_default_na=False, na_values=dict.fromkeys(["value", "low", "high", "error", "freedom"], "")
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a table of claims ({error})") from None
-    if missing := NEEDED - set(table):
-        raise UserError(f"{path}: not a table of claims (has no column {', '.join(sorted(missing))})")
-    return table
+    """Read a table of claims back; UserError where the file is missing, damaged or is not one."""
+    empty = dict.fromkeys(["value", "low", "high", "error", "freedom"], "")
+    return read_csv(path, NEEDED, "table of claims", keep_default_na=False, na_values=empty)
 
 
 def main_rows(table: pd.DataFrame) -> pd.DataFrame:

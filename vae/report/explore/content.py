@@ -148,7 +148,7 @@ def _front(rows: pd.DataFrame) -> np.ndarray:
 def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> tuple[dict[str, Any], np.ndarray]:
     """What is shown of a model beside its numbers; and which test images are reconstructed."""
     path = folder(models, Spec.parse(row["label"]), row["seed"])
-    history = table.read(path / "history.csv", ["epoch", "reconstruction", "kld"])
+    history = table.read(path / "history.csv", table.HISTORY)
     klds = np.array(read_json(path / "metrics.json")["kld_per_dimension"])
     order = np.argsort(-klds, kind="stable")
     variant = row.get("variant", "")

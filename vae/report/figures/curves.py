@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vae.analysis import ranking
+from vae.analysis import ranking, table
 from vae.grid import Spec, folder
 from vae.report.figures.drawing import (
     GREY,
@@ -31,8 +31,8 @@ def training_curves(study: Study) -> list[Figure]:
     latents = sorted(study.rows["latent_size"].unique())
     colours = dict(zip(latents, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(latents))), strict=True))
     histories = {
-        (row["label"], row["seed"]): pd.read_csv(
-            folder(study.models, Spec.parse(row["label"]), row["seed"]) / "history.csv"
+        (row["label"], row["seed"]): table.read(
+            folder(study.models, Spec.parse(row["label"]), row["seed"]) / "history.csv", table.HISTORY
         )
         for _, row in study.rows.iterrows()
     }
