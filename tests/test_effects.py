@@ -104,6 +104,13 @@ def test_noise_is_significant_as_often_as_the_level_says(seeds):
     assert 0.02 < np.mean(np.array(p) < 0.05) < 0.09
 
 
+def test_a_grid_that_leaves_no_freedom_to_the_error_has_no_shares():
+    """One choice varies, and one seed trains each: two encoders with a decoder at a latent size."""
+    rows = table(seeds=1, networks=["DNN1", "CNN1"], sizes=(10,))
+    assert not effects.shares(rows).empty
+    assert effects.shares(rows[rows["decoder"] == "DNN1"]).empty
+
+
 def test_marginal_means_are_those_of_their_blocks():
     """Decoder CNN2 loses 3 more than the others, a quarter of which is their mean."""
     rows = table(lambda decoder, latent_size, **_: 3 * (decoder == "CNN2") + latent_size, noise=0.01)

@@ -58,6 +58,8 @@ def _terms(rows: pd.DataFrame, response: str) -> pd.DataFrame:
         return pd.DataFrame()
     together = [f"C({first}):C({second})" for first, second in combinations(factors, 2)] if len(factors) > 2 else []
     model = smf.ols(f"{response} ~ " + " + ".join([*(f"C({factor})" for factor in factors), *together]), rows).fit()
+    if model.df_resid < 1:
+        return pd.DataFrame()
     table = anova_lm(model, typ=2).rename(columns={"sum_sq": "squares", "df": "freedom"})[["squares", "freedom"]]
     rest = table.loc["Residual"]
     within = rows.groupby(factors)[response]
