@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 import struct
 import sys
@@ -18,11 +19,12 @@ from filelock import FileLock
 from hypothesis import settings
 
 from vae import grid
-from vae.catalogue import FIGURES
+from vae.catalogue import FIGURES, STAGES
 from vae.cli import main
 from vae.data import dataset, readers
 from vae.measures import gaps
 from vae.models.families import FAMILIES
+from vae.models.own import FILES
 from vae.training import devices
 from vae.training.recipe import Recipe
 
@@ -141,8 +143,11 @@ def arithmetic():
     torch.use_deterministic_algorithms(False)
 
 
-def study(root, labels=None, drawn=tuple(FIGURES), **changes):
-    """Run every stage on small colour images, without labels if none are given; returns the folder with all of it."""
+def study(root, labels=None, drawn=tuple(FIGURES), families=None, **changes):
+    """Run every stage on small colour images, without labels if none are given; returns the folder with all of it.
+
+    Each stage has the file `families` of its arguments alone, as in a process of its own.
+    """
     rng = np.random.default_rng(0)
     hue = rng.integers(0, 256, (90, 3, 1, 1))
     images = (hue * np.linspace(0.2, 1, 32)).repeat(32, axis=2).astype(np.uint8)
@@ -171,7 +176,10 @@ def study(root, labels=None, drawn=tuple(FIGURES), **changes):
     models = [grid.folder(results / "models", spec, 0) for spec in grid.expand(config)]
 
     def vae(stage, *arguments):
-        assert main([stage, "--log", str(root / "log"), *map(str, arguments)]) == 0, (root / "log").read_text()
+        own = ["--families", families] if families and STAGES[stage].builds else []
+        with patch.dict(FAMILIES), patch.dict(FILES):
+            done = main([stage, "--log", str(root / "log"), *map(str, [*own, *arguments])])
+        assert done == 0, (root / "log").read_text()
 
     given, data = ["--config", root / "config.yaml"], ["--dataset", root / "dataset.npz"]
     baselines, tables = results / "baselines", results / "tables"
@@ -237,6 +245,13 @@ def snakemake(*arguments, cwd, ok=True):
     code, printed = starts.snakemake([str(argument) for argument in arguments], cwd, ENVIRONMENT)
     assert (code == 0) == ok, printed
     return printed
+
+
+def own_family():
+    """The file of a family that the documentation shows."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/families.md").read_text(), re.S)
+    (example,) = (block for block in blocks if "@family(" in block)
+    return example
 
 
 def errors(printed):

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vae.errors import UserError
 from vae.grid import Network, Spec
 from vae.models.families import FAMILIES, ResidualBlock
-from vae.models.flops import flops
+from vae.models.flops import estimated_flops, flops
 from vae.models.networks import Networks
 from vae.models.vae import as_inputs, build, check, parameters, to_planes
 
@@ -51,6 +51,15 @@ def test_a_block_too_many_and_an_unknown_family_are_refused():
             check(Network(family, 0), (1, 28))
     with pytest.raises(UserError, match="unknown family RNN; known are LIN, DNN, CNN, RES"):
         check(Network("RNN", 1), (28, 28))
+
+
+def test_flops_to_plan_with_are_those_and_of_other_layers_what_torch_counts():
+    dense = build(Spec.parse("L3_DNN2_DNN2"), (28, 28), WIDTHS, 0).decoder
+    assert estimated_flops(dense, torch.zeros(5, 3)) == flops(dense, torch.zeros(5, 3))
+    other = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 2, 1))
+    assert flops(other, torch.zeros(5, 3)) is None
+    assert estimated_flops(other, torch.zeros(5, 3)) == 2 * (3 * 8 + 2 * 8)
+    assert other.training
 
 
 def test_layers_are_counted_as_documented():

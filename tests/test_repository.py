@@ -9,12 +9,12 @@ import tomllib
 from unittest.mock import patch
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, own_family
 from packaging.requirements import Requirement
 
 import vae
 from vae import catalogue
-from vae.models import families
+from vae.models import families, own
 
 PINS = [line for line in (ROOT / "envs/requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
 
@@ -129,7 +129,8 @@ def test_nothing_edits_the_path_of_modules():
 
 
 @patch.dict(families.FAMILIES)
-def test_the_example_of_an_own_family_in_the_readme_works(tmp_path):
+@patch.dict(own.FILES)
+def test_the_example_of_an_own_family_in_the_docs_works(tmp_path):
     import numpy as np
     import torch
 
@@ -138,10 +139,9 @@ def test_the_example_of_an_own_family_in_the_readme_works(tmp_path):
     from vae.models import networks
     from vae.training import loop, objective, recipe
 
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    (example,) = (block for block in blocks if "@family(" in block)
-    exec(example, {})
-    (name,) = set(families.FAMILIES) - {"LIN", "DNN", "CNN", "RES"}
+    (tmp_path / "my_families.py").write_text(own_family())
+    own.load_families(tmp_path / "my_families.py")
+    (name,) = own.FILES
     label = f"L3_{name}2_{name}1"
     how = recipe.Recipe(
         networks.Networks(8, 2),

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ENVIRONMENT, ROOT, SAMPLE, away, errors, overlay, snakemake
+from conftest import ENVIRONMENT, ROOT, SAMPLE, away, errors, overlay, own_family, snakemake
 from PIL import Image
 
 from vae.catalogue import FIGURES, STAGES
@@ -156,6 +156,26 @@ def test_changing_what_is_collapsed_ranks_again_and_trains_nothing(edited, tmp_p
 def test_adding_an_encoder_trains_only_its_pairs(edited, tmp_path):
     jobs = planned(*overlay(tmp_path, {"grid": {"encoders": ["DNN1", "CNN2", "DNN2"]}}), cwd=edited)
     assert jobs["train"] == jobs["export"] == jobs["measure"] == 2
+
+
+def test_a_family_of_a_file_trains_its_pairs_alone_and_so_does_a_change_of_the_file(edited, tmp_path):
+    file = edited / "my families.py"
+    file.write_text(own_family())
+    change = {"families": file.name, "grid": {"encoders": ["DNN1", "CNN2", "SKIP2"]}}
+    study = overlay(tmp_path, change)
+    jobs = planned(*study, cwd=edited)
+    assert jobs["train"] == jobs["export"] == jobs["measure"] == 2
+    targets = ["--", *(f"results/jobs/{pair}/export" for pair in ("SKIP2_DNN1", "DNN1_DNN1", "CNN2_DNN1"))]
+    snakemake("--cores", 2, *study, *targets, cwd=edited)
+    made = json.loads((edited / "results/models/L2_SKIP2_DNN1/seed0/provenance.json").read_text())
+    assert made["families"]["SKIP"]["path"] == file.name
+    assert planned(*study, *targets, cwd=edited) == {}
+    file.write_text(own_family() + "\n# edited\n")
+    assert planned(*study, *targets, cwd=edited) == {"train": 1, "export": 1}
+    file.write_text("nothing")
+    (line,) = errors(snakemake("--dry-run", *study, cwd=edited, ok=False))
+    assert line == "vae: ERROR: families: my families.py, line 1: NameError: name 'nothing' is not defined"
+    shutil.rmtree(edited / "results/jobs/SKIP2_DNN1")
 
 
 def test_adding_a_seed_trains_every_pair_again(edited, tmp_path):

@@ -18,6 +18,7 @@ _HOMES = {
     "Networks": "vae.models.networks",
     "build": "vae.models.vae",
     "family": "vae.models.families",
+    "load_families": "vae.models.own",
     "Objective": "vae.training.objective",
     "Recipe": "vae.training.recipe",
     "Training": "vae.training.recipe",

@@ -11,6 +11,7 @@ from vae.provenance import Origin
 SHARED: dict[str, dict] = {
     "--config": {"required": True, "help": "YAML file, or inline JSON, such as the results/config.yaml of a study"},
     "--dataset": {"required": True, "type": Path, "help": "dataset.npz, with dataset.json beside it"},
+    "--families": {"type": Path, "help": "file of Python with families of your own, which is run"},
     "--threads": {"type": int, "default": 1, "help": "CPU threads"},
     "--device": {"default": "auto", "choices": ["auto", "cpu", "cuda"], "help": "auto is a GPU where there is one"},
     "--jobs-per-gpu": {

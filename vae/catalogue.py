@@ -16,7 +16,8 @@ class Stage:
 
     One job writes one set of files `of` the study or of a pair, below `results/`, or of each of its models, in their
     folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study leaves it out until
-    it is asked for. Where a `key` of the config's `evaluation` is named, a study has the stage if that is set.
+    it is asked for. Where a `key` of the config's `evaluation` is named, a study has the stage if that is set. It
+    `builds` networks of its pair, or also of sides of the grid, whose families may come in a file.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Stage:
     gpu: bool = False
     on_demand: bool = False
     key: str = ""
+    builds: tuple[Literal["pair", "encoders", "decoders"], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ for stage in (
         "check the grid against the dataset's images, and write the merged config",
         ("dataset",),
         {"config": "config.yaml"},
+        builds=("encoders", "decoders"),
     ),
     Stage(
         "baselines",
@@ -191,6 +194,7 @@ for stage in (
             "untrained": "baselines/untrained.json",
             "truth": "baselines/truth.json",
         },
+        builds=("encoders",),
     ),
     Stage(
         "classifier",
@@ -205,6 +209,7 @@ for stage in (
         {"tuning": "tuning/{encoder}_{decoder}.json"},
         of="pair",
         gpu=True,
+        builds=("pair",),
     ),
     Stage(
         "train",
@@ -218,6 +223,7 @@ for stage in (
         },
         of="model",
         gpu=True,
+        builds=("pair",),
     ),
     Stage(
         "fidelity",
@@ -226,6 +232,7 @@ for stage in (
         {"fidelity": "fidelity/{encoder}_{decoder}.json"},
         of="pair",
         gpu=True,
+        builds=("pair",),
     ),
     Stage(
         "export",
@@ -239,6 +246,7 @@ for stage in (
             "check": "export.json",
         },
         of="model",
+        builds=("pair",),
     ),
     Stage(
         "measure",
@@ -253,6 +261,7 @@ for stage in (
             "likelihood": "likelihood.json",
         },
         of="model",
+        builds=("pair",),
     ),
     Stage(
         "gaps",
@@ -262,6 +271,7 @@ for stage in (
         of="model",
         gpu=True,
         key="gap_images",
+        builds=("pair",),
     ),
     Stage(
         "swap",
@@ -271,6 +281,7 @@ for stage in (
         of="pair",
         gpu=True,
         key="swap",
+        builds=("pair", "encoders"),
     ),
     Stage(
         "control",
@@ -280,6 +291,7 @@ for stage in (
         of="pair",
         gpu=True,
         key="control",
+        builds=("pair",),
     ),
     Stage(
         "quantise",

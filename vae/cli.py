@@ -65,6 +65,8 @@ def _run(words: list[str]) -> None:
     args.origin = parser.origin(args)
     args.origin_of = lambda folder: parser.origin(args, [folder])
     _start_log(args.log)
+    if getattr(args, "families", None):
+        import_module("vae.models.own").load_families(args.families)
     module.run(args)
     if getattr(args, "done", None):
         write_text(args.done, f"{time_ns()}\n")

@@ -218,6 +218,14 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: str | Path) -> "np.n
         return format.read_array(stream, allow_pickle=False)
 
 
+def read_source(path: str | Path, key: str) -> bytes:
+    """The bytes of a file of code that this key of the config names; UserError where they cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{key}: {path}: {error.strerror}; paths begin at {Path.cwd()}") from None
+
+
 def sha256(content: bytes) -> str:
     """SHA-256 of bytes, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

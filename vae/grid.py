@@ -19,6 +19,9 @@ NETWORK = f"[A-Z]+(?:{NUMBER})?"
 VARIANT = "[a-z][A-Za-z0-9.+-]{0,99}"
 LABEL = f"L{NUMBER}_{NETWORK}_{NETWORK}(?:_{VARIANT})*"
 
+# The families that this package has; any other comes in a file, the config's `families`.
+BUILT_IN = ("LIN", "DNN", "CNN", "RES")
+
 # Where a model's files live below the folder of all models.
 FOLDER = "L{latent_size}_{encoder}_{decoder}{suffix}/seed{seed}"
 # The parts of the config that decide a model beside its architecture and the data, and what of them cannot be swept.
@@ -33,6 +36,11 @@ class Network:
 
     family: str
     depth: int
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its family comes in a file, and not with this package."""
+        return self.family not in BUILT_IN
 
     @classmethod
     def parse(cls, text: str) -> "Network":

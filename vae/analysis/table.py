@@ -52,9 +52,10 @@ def gather(results: Path, config: dict) -> pd.DataFrame:
 def check(results: Path, config: dict) -> None:
     """Raise UserError where a model was trained by another config than the study's, or on other data than the others.
 
-    A job that outlives its Snakemake may leave such a model, when the config is changed meanwhile.
+    Or with another file of families. A job that outlives its Snakemake may leave such a model, when the config is
+    changed meanwhile.
     """
-    data, configs = None, Configs(results, config)
+    data, configs, families = None, Configs(results, config), dict[str, dict]()
     for spec, seed in product(expand(config), config["training"]["seeds"]):
         path = folder(results / "models", spec, seed) / "provenance.json"
         training = provenance.read(path)
@@ -73,6 +74,10 @@ def check(results: Path, config: dict) -> None:
                 else "on other data than the models before it"
             )
             raise UserError(f"{path}: trained {what}; delete it and run again")
+        for name, file in training.get("families", {}).items():
+            if families.setdefault(name, file)["sha256"] != file["sha256"]:
+                what = f"with another {file['path']} than the models before it"
+                raise UserError(f"{path}: trained {what}; delete it and run again")
 
 
 class Configs:

@@ -21,7 +21,8 @@ hidden layer: encoders then differ in what comes before it, and not in how many 
 
 Where a number of parameters is asked for, all widths of a network are scaled together until it has that many.
 
-A new family is one class with `shallowest`, `deepest`, `encoder` and `decoder`, registered with `@family("NAME")`.
+A new family is one class with `shallowest`, `deepest`, `encoder` and `decoder`, registered with `@family("NAME")`: in
+this file, or in one of the user's own, which `vae.models.own` runs.
 """
 
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from vae.errors import UserError
 from vae.models.convolution import UpConv2d
 from vae.models.networks import Networks
 from vae.registry import Registry
@@ -56,13 +58,19 @@ class Family(Protocol):
         """A module from `[B, latent_size]` to logits `[B, C, H, W]`."""
 
 
-FAMILIES: Registry[type[Family]] = Registry("family", "[A-Z]+")
+FAMILIES: Registry[type[Family]] = Registry(
+    "family", "[A-Z]+", "families", "; a family of your own comes in a file, which `families` of the config names"
+)
 
 
 def family(name: str) -> Callable[[type[Family]], type[Family]]:
-    """Register a class as the family that labels call `name` (capitals only)."""
+    """Register a class as the family that labels call `name` (capitals only); UserError where it lacks something."""
 
     def register(cls: type[Family]) -> type[Family]:
+        if missing := [part for part in ("deepest", "encoder", "decoder") if not callable(getattr(cls, part, None))]:
+            raise UserError(f"family {name}: has no method {missing[0]}")
+        if type(shallowest := getattr(cls, "shallowest", None)) is not int or shallowest < 0:
+            raise UserError(f"family {name}: its least depth, `shallowest`, has to be a whole number from 0")
         return FAMILIES.add(name, cls)
 
     return register

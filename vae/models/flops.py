@@ -5,6 +5,7 @@ from math import prod
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @torch.inference_mode()
@@ -28,10 +29,28 @@ def flops(module: nn.Module, inputs: Tensor) -> int | None:
     if any(not isinstance(layer, counting) and list(layer.parameters(recurse=False)) for layer in module.modules()):
         return None
     hooks = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, counting)]
-    module(inputs[:1])
+    _forward(module, inputs)
     for hook in hooks:
         hook.remove()
     return 2 * sum(counted)
+
+
+@torch.inference_mode()
+def estimated_flops(module: nn.Module, inputs: Tensor) -> int:
+    """The same, to plan with: where layers have other weights, of the products that torch counts."""
+    counted = flops(module, inputs)
+    if counted is None:
+        with FlopCounterMode(display=False) as counter:
+            _forward(module, inputs)
+        counted = counter.get_total_flops()
+    return counted
+
+
+def _forward(module: nn.Module, inputs: Tensor) -> None:
+    """As a trained model computes one of the inputs: a normalisation over the batch cannot train on one."""
+    training = module.training
+    module.eval()(inputs[:1])
+    module.train(training)
 
 
 def _taps(layer: nn.Conv2d | nn.ConvTranspose2d, dimension: int, size: int) -> int:

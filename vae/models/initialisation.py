@@ -24,12 +24,13 @@ def initialise(side: nn.Module, scheme: str, last: float) -> None:
     """Draw the weights of an encoder or a decoder by a scheme, `he` or `torch`, from torch's generator.
 
     With `he`, biases begin at zero, and `last` is the gain of the last layer; a residual block begins as the identity
-    (Goyal et al. 2017). On the meta device there are no values to draw, and torch would import its compiler, a second
-    of work, to find that out.
+    (Goyal et al. 2017), and layers that are neither linear nor convolutions of images begin as with `torch`. On the
+    meta device there are no values to draw, and torch would import its compiler, a second of work, to find that out.
     """
-    *hidden, output = layers(side).values()
-    if scheme == "torch" or output.weight.is_meta:
+    of_side = list(layers(side).values())
+    if scheme == "torch" or not of_side or of_side[0].weight.is_meta:
         return
+    *hidden, output = of_side
     for layer in [*hidden, output]:
         gain = last if layer is output else nn.init.calculate_gain("leaky_relu", SLOPE)
         layer.weight.normal_(0, gain / sqrt(inputs(layer)))
@@ -46,8 +47,11 @@ def layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d | nn.ConvTransp
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, WITH_WEIGHTS)}
 
 
-def inputs(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
-    """How many values each output of a layer is a sum over; of a transposed convolution, in the mean."""
+def inputs(layer: nn.Module) -> float:
+    """How many values each output of a layer is a sum over; of a transposed convolution, in the mean.
+
+    Of any other layer of a family of the user's, by the largest of its own weights.
+    """
     if isinstance(layer, nn.ConvTranspose2d):
         return layer.in_channels * prod(layer.kernel_size) / prod(layer.stride) / layer.groups
-    return prod(layer.weight.shape[1:])
+    return max(prod(weights.shape[1:]) for weights in layer.parameters(recurse=False))

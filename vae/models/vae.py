@@ -8,6 +8,7 @@ from vae.grid import Network, Spec, expand, variants, varied
 from vae.models.families import FAMILIES, Shape
 from vae.models.initialisation import HEADS, LOGITS, initialise
 from vae.models.networks import Networks, sized
+from vae.models.own import FILES, described
 
 
 class Encoder(nn.Module):
@@ -133,10 +134,28 @@ def check_grid(config: dict, image_shape: tuple[int, ...]) -> None:
             try:
                 check(network, image_shape)
                 with torch.device("meta"):
-                    build(network, latent_size, planes, widths)
+                    built = build(network, latent_size, planes, widths)
+                    if network.is_own:
+                        _check_shapes(network, built, latent_size, planes)
             except UserError as error:
                 raise UserError(f"grid.{side}s: {error}") from None
-            except RuntimeError:  # the bytes of a tensor of this size cannot be counted
+            except Exception as error:
+                if network.is_own:  # its code may raise anything
+                    file = f"{FILES[network.family].path}: " if network.family in FILES else ""
+                    raise UserError(f"grid.{side}s: {file}{network}: {described(error)}") from None
+                if not isinstance(error, RuntimeError):
+                    raise
+                # The bytes of a tensor of this size cannot be counted.
                 raise UserError(
                     f"networks: {network} at latent size {latent_size} is too wide for any memory"
                 ) from None
+
+
+def _check_shapes(network: Network, built: nn.Module, latent_size: int, planes: Shape) -> None:
+    """Raise UserError unless an encoder makes codes of images, and a decoder images of codes."""
+    images, codes = (2, *planes), (2, latent_size)
+    given, wanted = (images, codes) if isinstance(built, Encoder) else (codes, images)
+    made = built(torch.zeros(given))
+    shape = tuple((made[0] if isinstance(built, Encoder) else made).shape)
+    if shape != wanted:
+        raise UserError(f"{network}: makes {list(shape)} of {list(given)}, where {list(wanted)} is expected")

@@ -18,7 +18,7 @@ from vae.models.networks import Networks
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the dataset, how many images, and the three JSONs to write."""
-    shared.add(parser, "--config", "--dataset", "--threads", "--images", "--probe-images")
+    shared.add(parser, "--config", "--dataset", "--families", "--threads", "--images", "--probe-images")
     parser.add_argument("pixels", type=Path, help="pixels.json to write")
     parser.add_argument("untrained", type=Path, help="untrained.json to write")
     parser.add_argument("truth", type=Path, help="truth.json to write")

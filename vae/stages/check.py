@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the dataset, and the config.yaml to write."""
-    shared.add(parser, "--config", "--dataset", "output")
+    shared.add(parser, "--config", "--dataset", "--families", "output")
 
 
 def run(args: argparse.Namespace) -> None:

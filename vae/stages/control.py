@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the dataset, what was tuned, if anything, the pair, and the JSON to write."""
-    shared.add(parser, "--config", "--dataset", "--tuning", "--threads", "--jobs-per-gpu")
+    shared.add(parser, "--config", "--dataset", "--families", "--tuning", "--threads", "--jobs-per-gpu")
     shared.add(parser, "encoder", "decoder", "output")
 
 

@@ -7,11 +7,14 @@ import torch
 from export.graphs import export_trained
 from vae import arguments as shared
 from vae.data.dataset import load
+from vae.errors import UserError
+from vae.grid import parse_folder
+from vae.models.own import described
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The dataset, whose test images the exports are checked with, and the folders of models."""
-    shared.add(parser, "--dataset", "--threads", "--done", "models")
+    shared.add(parser, "--dataset", "--families", "--threads", "--done", "models")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -19,4 +22,12 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     images = load(args.dataset).test_images
     for folder in args.models:
-        export_trained(folder, images, args.origin_of(folder))
+        try:
+            export_trained(folder, images, args.origin_of(folder))
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            spec, _ = parse_folder(folder)
+            if not (spec.encoder.is_own or spec.decoder.is_own):
+                raise
+            raise UserError(f"{folder}: networks that TorchScript and ONNX cannot hold: {described(error)}") from None

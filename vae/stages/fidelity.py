@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the dataset, what was tuned, if anything, the sentinel, and the JSON to write."""
-    shared.add(parser, "--config", "--dataset", "--tuning", "--threads", "--jobs-per-gpu")
+    shared.add(parser, "--config", "--dataset", "--families", "--tuning", "--threads", "--jobs-per-gpu")
     parser.add_argument("label", help="the sentinel, such as L100_CNN4_CNN4")
     shared.add(parser, "output")
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The dataset, how many images the gaps are measured on, and the folders of models."""
-    shared.add(parser, "--dataset", "--threads", "--device", "--jobs-per-gpu", "--done", "models")
+    shared.add(parser, "--dataset", "--families", "--threads", "--device", "--jobs-per-gpu", "--done", "models")
     parser.add_argument("--images", type=int, required=True, help="how many test images, and as many training images")
 
 

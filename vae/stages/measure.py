@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The dataset, the classifier, on how much each measure is taken, and the folders of models."""
-    shared.add(parser, "--dataset", "--threads", "--images", "--probe-images", "--samples", "--done", "models")
+    shared.add(
+        parser, "--dataset", "--families", "--threads", "--images", "--probe-images", "--samples", "--done", "models"
+    )
     parser.add_argument("--classifier", type=Path, required=True, help="classifier.npz, as `classifier` writes it")
     parser.add_argument("--likelihood-samples", type=int, required=True, help="codes per image of the IWAE bound")
     parser.add_argument("--likelihood-images", type=int, help="test images of that bound; all if not given")

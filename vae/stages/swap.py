@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the dataset, what was tuned, if anything, the models of the decoders, and the JSON to write."""
-    shared.add(parser, "--config", "--dataset", "--tuning", "--threads", "--jobs-per-gpu", "models")
+    shared.add(parser, "--config", "--dataset", "--families", "--tuning", "--threads", "--jobs-per-gpu", "models")
     parser.add_argument("--output", type=Path, required=True, help="the JSON to write")
 
 

@@ -22,7 +22,9 @@ from vae.training.state import Progress
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the dataset, what was tuned, if anything, and the folders of models to write."""
-    shared.add(parser, "--config", "--dataset", "--tuning", "--threads", "--jobs-per-gpu", "--done", "models")
+    shared.add(
+        parser, "--config", "--dataset", "--families", "--tuning", "--threads", "--jobs-per-gpu", "--done", "models"
+    )
     parser.add_argument("--sweep", default="{}", help="what the study sweeps, as JSON; nothing if not given")
     parser.add_argument(
         "--max-memory", type=int, metavar="MIB", help="memory to train in, of the device; what is free if not given"

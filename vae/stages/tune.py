@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The config, the dataset, the pair, and the JSON to write."""
-    shared.add(parser, "--config", "--dataset", "--threads", "--jobs-per-gpu", "encoder", "decoder", "output")
+    shared.add(
+        parser, "--config", "--dataset", "--families", "--threads", "--jobs-per-gpu", "encoder", "decoder", "output"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,7 +14,8 @@ from vae.errors import UserError
 from vae.files import replacing, sha256, verify, write_bytes
 from vae.grid import parse_folder
 from vae.models.networks import Networks
-from vae.models.vae import VAE
+from vae.models.own import check_files, files_of
+from vae.models.vae import VAE, build
 from vae.provenance import Origin
 from vae.training.devices import describe, peak_memory
 from vae.training.loop import Trained
@@ -31,6 +32,7 @@ def identity(folder: Path, recipe: Recipe, dataset: dict, device: torch.device) 
         "label": str(spec),
         "seed": seed,
         "image_shape": dataset["image_shape"],
+        "families": files_of(spec),
         "config": asdict(recipe),
         "dataset": {key: dataset[key] for key in ("name", "sha256")},
         "device": describe(device),
@@ -79,15 +81,26 @@ def load(folder: Path) -> VAE:
         content = weights.read_bytes()
         verify(weights, facts["sha256"]["weights.safetensors"], content)
         tensors = safetensors.torch.load(content)
+        check_files(folder, facts.get("families", {}))
         made_of = spec, tuple(facts["image_shape"]), Networks(**facts["config"]["networks"])
         with torch.device("meta"):  # memory is taken for a model of the size of these weights, and for no other
             model = VAE(*made_of)
         if _kinds(model.state_dict()) != _kinds(tensors):
             raise ValueError("the weights are those of another model")
+        if spec.encoder.is_own or spec.decoder.is_own:  # modules of the user's may hold more than weights
+            model = build(*made_of, seed=0)
         model.load_state_dict(tensors, assign=True)
     except FileNotFoundError:
         raise UserError(f"{weights}: no such file") from None
-    except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except (
+        safetensors.SafetensorError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{folder}: weights and provenance do not fit ({reason}); delete the folder and run again"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae.grid import variants, varied
-from vae.models.initialisation import inputs, layers
+from vae.models.initialisation import inputs
 from vae.models.networks import Networks
 from vae.training.objective import Objective
 
@@ -54,13 +54,15 @@ class Training:
 
         Where the rate is scaled, a layer of n inputs in a model of k layers has 1 / (k · √n) of it: 1 / √n is what He's
         initial weights are in proportion to (He et al. 2015), so that a step changes the outputs of all layers by the
-        same share, and those of k layers, one upon the other, by that share together.
+        same share, and those of k layers, one upon the other, by that share together. A layer without a matrix, such as
+        a normalisation, has one input, and is not counted.
         """
         if not self.scaled_rate:
             return {name: 1.0 for name, _ in model.named_parameters()}
-        named = layers(model)
+        named = {name: layer for name, layer in model.named_modules() if list(layer.parameters(recurse=False))}
+        count = sum(any(weights.ndim > 1 for weights in layer.parameters(recurse=False)) for layer in named.values())
         return {
-            f"{name}.{of_layer}": 1 / (len(named) * sqrt(inputs(layer)))
+            f"{name}.{of_layer}".removeprefix("."): 1 / (count * sqrt(inputs(layer)))
             for name, layer in named.items()
             for of_layer, _ in layer.named_parameters(recurse=False)
         }

@@ -48,6 +48,8 @@ class Stack:
         self.widest = max(self.specs, key=lambda spec: spec.latent_size)
         with torch.device("meta"):
             self.model = VAE(self.widest, shape, recipe.networks)
+        if list(self.model.buffers()):
+            raise RuntimeError("a layer has buffers, which are not weights")
         by_products(self.model)
         built = [build(run.spec, shape, recipe.networks, run.weights_seed) for run in runs]
         states, layer_rates = zip(*((model.state_dict(), recipe.training.layer_rates(model)) for model in built))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from glob import escape, glob
 from itertools import islice, product
 from pathlib import Path
@@ -12,6 +12,7 @@ from snakemake.io import local
 from vae import grid
 from vae.catalogue import FIGURES, STAGES
 from vae.data import folders
+from vae.grid import Network
 from vae.provenance import ROOT, closure
 
 # What Snakemake calls the wildcards of a job that `jobs` in the config asks for.
@@ -61,9 +62,13 @@ class Jobs:
             "control": every,
         }
 
-    def reads(self, stage: str) -> dict[str, str | list[str]]:
-        """The inputs of a stage by name: files of the stages that it reads, and the code that decides its numbers."""
-        inputs: dict[str, str | list[str]] = {}
+    def reads(self, stage: str) -> dict:
+        """The inputs of a stage by name: files of the stages that it reads, and the code that decides its numbers.
+
+        Where the config names a file of families, that is an input of the jobs that build networks of them, and else of
+        none: `families` is a function of a job's wildcards.
+        """
+        inputs: dict = {}
         for name in STAGES[stage].reads:
             read = STAGES[name]
             if name in self.left_out:
@@ -78,7 +83,19 @@ class Jobs:
                 }
             elif read.of != "pair":
                 inputs |= self.writes(name)
+        if self.config["families"] and STAGES[stage].builds:
+            inputs["families"] = self._families(stage)
         return inputs | {"code": [local(os.path.relpath(ROOT / file)) for file in closure(stage)]}
+
+    def _families(self, stage: str) -> Callable[..., list[str]]:
+        of_grid = [name for side in STAGES[stage].builds if side != "pair" for name in self.config["grid"][side]]
+        file = self.config["families"]
+
+        def needed(wildcards) -> list[str]:
+            of_pair = [wildcards.encoder, wildcards.decoder] if "pair" in STAGES[stage].builds else []
+            return [local(file)] if any(Network.parse(name).is_own for name in of_grid + of_pair) else []
+
+        return needed
 
     def writes(self, stage: str) -> dict:
         """The outputs of a stage by name, as patterns of its job's wildcards."""

@@ -3,7 +3,6 @@
 It is kept in the user's cache, by all that decides it, so that only the first plan of a study loads torch.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from vae import provenance
 from vae.catalogue import STAGES
 from vae.data import amounts, source
 from vae.errors import UserError
-from vae.files import cache, read_json, write_json
+from vae.files import cache, read_json, read_source, sha256, write_json
 
 # Of each stage that works on a model or a pair, and each pair: MiB of memory and minutes of time.
 Estimates = dict[str, dict[str, list[int]]]
@@ -33,8 +32,8 @@ def estimates(config: dict, on_gpu: bool) -> Estimates:
     except ImportError:  # of Pillow, which reads pictures
         return {}
     amounts.check(config, shape[0], test_images)
-    decided_by = [config, shape, test_images, on_gpu, *_sources()]
-    kept = _file(hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest())
+    decided_by = [config, shape, test_images, on_gpu, *_sources(config["families"])]
+    kept = _file(sha256(json.dumps(decided_by, sort_keys=True).encode()))
     if kept:
         with suppress(UserError, OSError):
             return read_json(kept)
@@ -48,9 +47,12 @@ def estimates(config: dict, on_gpu: bool) -> Estimates:
 
 
 def _estimates(config: dict, shape: tuple[int, ...], test_images: int, on_gpu: bool) -> Estimates:
+    from vae.models.own import load_families
     from vae.models.vae import check_grid
     from workflow.lib.resources import Budget
 
+    if config["families"]:
+        load_families(config["families"])
     check_grid(config, shape[1:])
     budget = Budget(config, shape, test_images)
     devices = {name: "cuda" if on_gpu and STAGES[name].gpu else "cpu" for name in ESTIMATED}
@@ -67,10 +69,12 @@ def _estimates(config: dict, shape: tuple[int, ...], test_images: int, on_gpu: b
     }
 
 
-def _sources() -> Iterator[str]:
-    """Of the code that estimates, and of all stages."""
+def _sources(families: str | None) -> Iterator[str]:
+    """Of the code that estimates, of all stages, and of a file of families."""
+    if families:
+        yield sha256(read_source(families, "families"))
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        yield hashlib.sha256(file.read_bytes()).hexdigest()
+        yield sha256(file.read_bytes())
     yield from (provenance.source(name) for name in ESTIMATED)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from vae.grid import Network, Spec
 from vae.measures import gaps
-from vae.models.flops import flops
+from vae.models.flops import estimated_flops
 from vae.models.vae import VAE, to_planes
 from vae.training.memory import needed
 from vae.training.recipe import Recipe
@@ -103,5 +103,5 @@ class Budget:
             model = VAE(spec, self.shape[1:], recipe.networks)
             inputs, codes = torch.zeros(1, *to_planes(self.shape[1:])), torch.zeros(1, spec.latent_size)
         need = needed(spec, self.shape[1:], recipe, images)
-        sides = flops(model.encoder, inputs), flops(model.decoder, codes)
+        sides = estimated_flops(model.encoder, inputs), estimated_flops(model.decoder, codes)
         return Cost(need, *sides, images * recipe.training.epochs)

@@ -13,9 +13,10 @@ rule baselines:
     threads: config["threads"]
     params:
         config=as_json("networks", "objective", "training", grid=["encoders", "latent_sizes", "sweep"]),
+        families=if_any("families"),
         images=images_of("separability_images"),
         probe_images=images_of("probe_images", "--probe-images"),
     shell:
-        "python -m vae baselines --config {params.config:q}"
+        "python -m vae baselines --config {params.config:q} {params.families}"
         " --dataset {input.dataset} {params.images} {params.probe_images}"
         " --threads {threads} --log {log} {output.pixels} {output.untrained} {output.truth}"

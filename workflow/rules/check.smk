@@ -14,5 +14,7 @@ rule check:
         CONDA
     params:
         config=as_json(*config),
+        families=if_any("families"),
     shell:
-        "python -m vae check --config {params.config:q} --dataset {input.dataset} --log {log} {output.config}"
+        "python -m vae check --config {params.config:q} --dataset {input.dataset} {params.families}"
+        " --log {log} {output.config}"

@@ -24,7 +24,7 @@ logging.raiseExceptions = False
 try:
     getpass.getuser()
 except (KeyError, OSError):
-    os.environ["USER"] = f"uid{os.getuid()}"
+    os.environ.update(USER=f"uid{os.getuid()}")
 # Where the results are: below the prefix of the module, where another workflow imports this one as such.
 RESULTS = workflow.modifier.path_modifier.replace_prefix("results")
 SETTINGS = workflow.config_settings
@@ -112,9 +112,13 @@ def images_of(key, option="--images"):
     return f"{option} {count}" if count else ""
 
 
-def tuning_of_pair(wildcards, input):
-    """The option that says what was chosen for a pair, where the study tunes."""
-    return f"--tuning {input.tuning}" if "tuning" in input.keys() else ""
+def if_any(name):
+    """The option of an input that a job may have: what was tuned for its pair, the file of its families."""
+
+    def option(wildcards, input):
+        return f"--{name} {shlex.quote(str(input.get(name)))}" if input.get(name) else ""
+
+    return option
 
 
 def as_json(*keys, **parts):

@@ -15,7 +15,8 @@ rule control:
         **resources_of("control"),
     params:
         config=as_json("networks", "objective", "training", "device", grid=["latent_sizes"]),
-        tuning=tuning_of_pair,
+        tuning=if_any("tuning"),
+        families=if_any("families"),
     shell:
-        "python -m vae control --config {params.config:q} --dataset {input.dataset} {params.tuning}"
+        "python -m vae control --config {params.config:q} --dataset {input.dataset} {params.families} {params.tuning}"
         " --threads {threads} --log {log} {wildcards.encoder} {wildcards.decoder} {output.control}"

@@ -15,6 +15,7 @@ rule export:
         **resources_of("export"),
     params:
         models=jobs.models,
+        families=if_any("families"),
     shell:
-        "python -m vae export --dataset {input.dataset} --threads {threads} --log {log}"
+        "python -m vae export --dataset {input.dataset} {params.families} --threads {threads} --log {log}"
         " --done {output.done} {params.models}"

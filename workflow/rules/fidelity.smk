@@ -16,7 +16,8 @@ rule fidelity:
     params:
         config=as_json("networks", "objective", "training", "device"),
         label=jobs.sentinel,
-        tuning=tuning_of_pair,
+        tuning=if_any("tuning"),
+        families=if_any("families"),
     shell:
-        "python -m vae fidelity --config {params.config:q} --dataset {input.dataset} {params.tuning}"
+        "python -m vae fidelity --config {params.config:q} --dataset {input.dataset} {params.families} {params.tuning}"
         " --threads {threads} --log {log} {params.label} {output.fidelity}"

@@ -15,8 +15,9 @@ rule gaps:
         **resources_of("gaps"),
     params:
         models=jobs.models,
+        families=if_any("families"),
         images=config["evaluation"]["gap_images"],
         device=config["device"],
     shell:
         "python -m vae gaps --dataset {input.dataset} --images {params.images} --device {params.device}"
-        " --threads {threads} --log {log} --done {output.done} {params.models}"
+        " {params.families} --threads {threads} --log {log} --done {output.done} {params.models}"

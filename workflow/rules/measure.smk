@@ -15,6 +15,7 @@ rule measure:
         **resources_of("measure"),
     params:
         models=jobs.models,
+        families=if_any("families"),
         samples=config["evaluation"]["prior_samples"],
         likelihood_samples=config["evaluation"]["likelihood_samples"],
         images=images_of("separability_images"),
@@ -22,6 +23,6 @@ rule measure:
         likelihood_images=images_of("likelihood_images", "--likelihood-images"),
     shell:
         "python -m vae measure --dataset {input.dataset} --classifier {input.classifier} {params.images}"
-        " {params.probe_images} --samples {params.samples}"
+        " {params.families} {params.probe_images} --samples {params.samples}"
         " --likelihood-samples {params.likelihood_samples} {params.likelihood_images}"
         " --threads {threads} --log {log} --done {output.done} {params.models}"

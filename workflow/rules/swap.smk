@@ -16,7 +16,8 @@ rule swap:
     params:
         models=jobs.models_of_pair,
         config=as_json("networks", "objective", "training", "device", grid=["encoders"]),
-        tuning=tuning_of_pair,
+        tuning=if_any("tuning"),
+        families=if_any("families"),
     shell:
-        "python -m vae swap --config {params.config:q} --dataset {input.dataset} {params.tuning}"
+        "python -m vae swap --config {params.config:q} --dataset {input.dataset} {params.families} {params.tuning}"
         " --threads {threads} --log {log} --output {output.swap} {params.models}"

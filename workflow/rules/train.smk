@@ -17,8 +17,9 @@ rule train:
         models=jobs.models,
         config=as_json("networks", "objective", "training", "device"),
         sweep=jobs.sweep,
-        tuning=tuning_of_pair,
+        tuning=if_any("tuning"),
+        families=if_any("families"),
     shell:
         "python -m vae train --config {params.config:q} --sweep {params.sweep:q}"
-        " --dataset {input.dataset} {params.tuning}"
+        " --dataset {input.dataset} {params.families} {params.tuning}"
         " --threads {threads} --log {log} --done {output.done} {params.models}"

@@ -15,6 +15,7 @@ rule tune:
         **resources_of("tune"),
     params:
         config=as_json("networks", "objective", "training", "device", grid=["latent_sizes", "tune"]),
+        families=if_any("families"),
     shell:
-        "python -m vae tune --config {params.config:q} --dataset {input.dataset}"
+        "python -m vae tune --config {params.config:q} --dataset {input.dataset} {params.families}"
         " --threads {threads} --log {log} {wildcards.encoder} {wildcards.decoder} {output.tuning}"
