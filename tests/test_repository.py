@@ -1,6 +1,7 @@
 """What must agree between files: pins and environments, rooms and imports, README and code."""
 
 import ast
+import os
 import re
 import runpy
 import subprocess
@@ -9,6 +10,7 @@ import tomllib
 from unittest.mock import patch
 
 import pytest
+import yaml
 from conftest import ROOT, own_family
 from packaging.requirements import Requirement
 
@@ -39,6 +41,82 @@ def test_the_pins_satisfy_the_package():
     lines = project["dependencies"] + [line for extra in extras if extra != "benchmarks" for line in extras[extra]]
     for requirement in [each for each in map(Requirement, lines) if each.name != project["name"]]:
         assert requirement.specifier.contains(pinned[requirement.name]), requirement
+
+
+def read(path):
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def test_the_reference_of_the_config_is_made_from_the_schema():
+    made = runpy.run_path(str(ROOT / "workflow/schemas/readme.py"))["readme"]()
+    assert (ROOT / "config/README.md").read_text() == made
+    sections = read("workflow/schemas/config.schema.yaml")["properties"]
+    for key in (key for name, part in sections.items() for key in part.get("properties", [name])):
+        assert made.count(f"| `{key}` |") == 1
+
+
+def test_the_snakemake_workflow_catalogue_lists_it_with_standardised_usage():
+    """By the conditions of scripts/generate-catalog.py and docs/about/adding_workflows.md of that catalogue,
+    https://github.com/snakemake/snakemake-workflow-catalog; that the workflow passes its linter and snakefmt is tested
+    elsewhere, and by CI.
+    """
+    readme = (ROOT / "README.md").read_text().lower()
+    assert "snakemake" in readme
+    assert "workflow" in readme
+    assert (ROOT / "workflow/Snakefile").is_file()
+    assert list((ROOT / "workflow/rules").glob("*.smk"))
+    assert (ROOT / "config/README.md").read_text().startswith("# ")
+    usage = read(".snakemake-workflow-catalog.yml")["usage"]
+    assert set(usage) <= {"mandatory-flags", "software-stack-deployment", "report"}
+    assert set(usage["software-stack-deployment"]) <= {"conda", "apptainer", "singularity", "apptainer+conda"}
+    # What it says is so.
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    assert usage["software-stack-deployment"]["conda"] == ("conda:" in rules)
+    assert not usage["software-stack-deployment"]["apptainer"]
+    assert "container:" not in rules
+    assert usage["report"] == ("report(" in rules)
+
+
+def test_the_version_is_the_same_everywhere_and_has_its_changes():
+    citation = read("CITATION.cff")
+    versions = re.findall(r"^## \[(\S+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == (citation["version"], str(citation["date-released"]))
+    assert citation["version"] == vae.__version__
+
+
+def test_the_citation_names_the_paper_as_the_readme_does():
+    """With the keys that the Citation File Format 1.2.0 requires of a file, and of a reference."""
+    citation = read("CITATION.cff")
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors"} <= set(paper)
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"*{paper['title']}* ({paper['year']})" in readme
+
+
+def test_ci_and_the_hooks_of_commits_run_what_the_readme_of_contributors_says():
+    (job,) = read(".github/workflows/main.yaml")["jobs"].values()
+    assert job["steps"][-1] == {"run": ".ci/run"}
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert min(job["strategy"]["matrix"]["python"]) == project["requires-python"].removeprefix(">=")
+    (local,) = read(".pre-commit-config.yaml")["repos"]
+    checks = (ROOT / ".ci/run").read_text(), (ROOT / "CONTRIBUTING.md").read_text()
+    for hook in local["hooks"]:
+        words = hook["entry"].removesuffix(" --force-exclude")
+        if words.startswith("python "):
+            assert (ROOT / words.split()[1]).is_file()
+        else:
+            assert all(re.search(rf"^(.*&& )?{words}\b", check, re.M) for check in checks), words
+
+
+def test_the_templates_of_issues_are_whole():
+    forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config"]
+    assert len(forms) == 2
+    for form in map(read, forms):
+        assert {"name", "description", "body"} <= set(form)
+        ids = [field["id"] for field in form["body"]]
+        assert len(set(ids)) == len(ids)
 
 
 # Who may know whom: a room may import those that it names, and itself. The ground floor is all modules of `vae` that
