@@ -29,6 +29,8 @@ from vae.models.vae import VAE, as_inputs, as_planes
 from vae.provenance import Origin
 from vae.seeds import of_study
 from vae.training import checkpoint
+from vae.training.loop import Trained
+from vae.training.objective import kld
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +129,24 @@ def export_features(features: nn.Module, images: np.ndarray) -> bytes:
 def _example(images: np.ndarray) -> Tensor:
     """As many of these images as the largest batch has, from the first again where they are fewer."""
     return torch.from_numpy(images[np.arange(max(BATCH_SIZES)) % len(images)])
+
+
+def save(trained: Trained, folder: str | Path, images: np.ndarray) -> None:
+    """Write what `vae.train` returned as a folder that `export.Model.load` opens.
+
+    `images`, `uint8 [N, H, W]` or `[N, C, H, W]`, are some like those that it was trained on: the exported graphs are
+    checked with them, and say what the KLD of their codes is. Raises UserError where they differ from the model.
+    """
+    folder, model = Path(folder), trained.model.cpu()
+    with torch.inference_mode():
+        codes = model.encoder(as_inputs(torch.from_numpy(np.asarray(images)[: max(BATCH_SIZES)])))
+    facts = {
+        "label": str(trained.spec),
+        "seed": str(trained.seed),
+        "status": trained.status,
+        "kld": str(float(kld(*codes).sum(1).mean())),
+    }
+    export(folder, model, np.asarray(images), facts, trained.status == "ok")
 
 
 def export_trained(folder: Path, images: np.ndarray, origin: Origin = ORIGIN) -> None:

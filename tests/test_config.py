@@ -15,7 +15,7 @@ from vae.errors import UserError
 from vae.models.vae import check_grid
 from workflow.lib.command_line import nested
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 
 
 def test_the_config_file_holds_every_key_of_the_schema_at_its_default():

@@ -691,7 +691,7 @@ def test_pooling_is_of_all_images_and_is_known_before_they_are_read(sample):
 
 # how many images there are
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from vae.training.recipe import Recipe
 from workflow.lib import plan
 from workflow.lib.jobs import Jobs
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 EXAMPLE = """
 from math import prod
 

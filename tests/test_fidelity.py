@@ -20,7 +20,7 @@ from vae.measures import trials
 from vae.provenance import Origin
 from vae.report import pages
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 PAIRS = ["CNN1_CNN1", "CNN4_CNN4", "DNN1_DNN1", "DNN4_DNN4"]
 CONVERGED = [(100.0, 99.8), (110.0, 109.9), (120.0, 120.2), (130.0, 129.6)]
 

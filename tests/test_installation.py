@@ -96,7 +96,7 @@ def test_the_light_part_encodes_by_its_command_and_in_python(light, colour, imag
         "mean, _ = Encoder.load(sys.argv[1]).encode(numpy.load('images.npy')); numpy.save('python.npy', mean)"
     )
     done = in_light(light, tmp_path, "python", "-c", program, str(model))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "python.npy"), wanted)
 
 

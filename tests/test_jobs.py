@@ -13,7 +13,7 @@ from vae.config import complete
 from vae.provenance import closure
 from workflow.lib.jobs import MODEL_STAGES, Jobs, braces
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 STUDY = {
     "grid": {"latent_sizes": [2, 4], "encoders": ["DNN1", "CNN2"], "decoders": ["DNN1"]},
     "training": {"seeds": [0, 1]},

@@ -14,7 +14,7 @@ from vae.models.vae import VAE, build, check_grid, parameters
 from vae.training import loop, schedule
 from vae.training.recipe import Recipe
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 
 
 def of(name):

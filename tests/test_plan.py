@@ -14,7 +14,7 @@ from vae.errors import UserError
 from workflow.lib import plan
 from workflow.lib.resources import Budget
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 GRID = {"latent_sizes": [2, 5], "encoders": ["DNN1", "CNN2"], "decoders": ["DNN2"]}
 
 

@@ -16,7 +16,7 @@ from workflow.lib.jobs import MODEL_STAGES
 from workflow.lib.resources import BASE, START, Budget
 
 MNIST = (60000, 28, 28)
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 
 
 def budget(shape=MNIST, **changes):

@@ -20,7 +20,7 @@ from vae.seeds import SEEDS
 from vae.training import loop
 from vae.training.state import Progress
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 RATES = [0.001, 0.003, 0.01]
 
 

@@ -44,7 +44,7 @@ from vae.models.networks import Networks
 from vae.models.vae import build, check_grid
 from vae.training import checkpoint
 
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "vae/config.schema.yaml").read_text())
 IMAGES = np.arange(72, dtype=np.uint8).reshape(6, 4, 3)
 LABEL = "L3_DNN1_DNN1"
 fuzz = settings(deadline=None, max_examples=300)

@@ -22,7 +22,7 @@ _HOMES = {
     "Objective": "vae.training.objective",
     "Recipe": "vae.training.recipe",
     "Training": "vae.training.recipe",
-    "train": "vae.training.loop",
+    "train": "vae.training.one_model",
     "Study": "vae.analysis.study",
     "load_study": "vae.analysis.study",
 }

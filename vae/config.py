@@ -3,10 +3,13 @@
 import difflib
 from collections.abc import Iterable
 from copy import deepcopy
+from functools import cache
 from itertools import chain, islice
 from math import isfinite
+from pathlib import Path
 
 import jsonschema
+import yaml
 
 from vae import grid
 from vae.errors import UserError
@@ -26,6 +29,12 @@ Validator = jsonschema.validators.extend(
         }
     ),
 )
+
+
+@cache
+def schema() -> dict:
+    """The schema of a config, with the defaults and a description of every key."""
+    return yaml.safe_load((Path(__file__).parent / "config.schema.yaml").read_text(encoding="utf-8"))
 
 
 def complete(config: dict, schema: dict) -> dict:

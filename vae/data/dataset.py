@@ -196,7 +196,7 @@ def checked(arrays: dict[str, np.ndarray], files: dict[str, str]) -> dict[str, n
     for part, array in arrays.items():
         if array.size == 0:
             raise UserError(f"{files[part]}: is empty (shape {list(array.shape)})")
-        arrays[part] = _checked(part, array, files[part])
+        arrays[part] = checked_part(part, array, files[part])
     shapes = {side: list(arrays[f"{side}_images"].shape[1:]) for side in ("train", "test")}
     if shapes["test"] != shapes["train"]:
         raise UserError(
@@ -207,7 +207,7 @@ def checked(arrays: dict[str, np.ndarray], files: dict[str, str]) -> dict[str, n
     return arrays
 
 
-def _checked(part: str, array: np.ndarray, file: str) -> np.ndarray:
+def checked_part(part: str, array: np.ndarray, file: str) -> np.ndarray:
     """The images, labels or factors of a file; UserError, with what to convert them with, where they are none."""
     found = f"not {array.dtype} {list(array.shape)}"
     if part.endswith("images"):

@@ -31,11 +31,13 @@ log = logging.getLogger(__name__)
 class Trained:
     """A trained model. `status` is `ok` or `diverged`; a diverged model keeps the weights of its last finite epoch.
 
-    `history` has one dict per epoch: epoch, loss (as optimised), reconstruction and kld (nats per training image, means
-    over the epoch while the weights move), seconds. `together` is how many models were trained at once; the seconds are
-    this model's share of theirs.
+    `spec` and `seed` are the model's. `history` has one dict per epoch: epoch, loss (as optimised), reconstruction and
+    kld (nats per training image, means over the epoch while the weights move), seconds. `together` is how many models
+    were trained at once; the seconds are this model's share of theirs.
     """
 
+    spec: Spec
+    seed: int
     model: VAE
     status: str
     history: list[dict]
@@ -181,7 +183,7 @@ class Run:
 
     def finish(self, model: VAE, count: int, together: int = 1) -> Trained:
         """The trained model, after epochs of `count` images."""
-        return Trained(model, self.status, self.history, count, together)
+        return Trained(self.spec, self.seed, model, self.status, self.history, count, together)
 
 
 def shares(recipe: Recipe, count: int, epoch: int) -> list[float]:

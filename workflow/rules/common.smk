@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 
-import yaml
 from snakemake.utils import update_config
 
 from vae import config as configuration
@@ -53,9 +52,8 @@ def promised_gpus():
 
 def checked_study():
     """The config with its defaults, and what its jobs ask for; what is wrong is refused here, before any job."""
-    schema = yaml.safe_load((CHECKOUT / "workflow/schemas/config.schema.yaml").read_text())
     try:
-        complete = configuration.complete(given_config(), schema)
+        complete = configuration.complete(given_config(), configuration.schema())
         if complete["device"] == "auto" and promised_gpus():
             complete["device"] = "cuda"
         grid.expand(complete)

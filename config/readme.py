@@ -1,16 +1,16 @@
-"""Write config/README.md, the reference of the config, from the schema: `python workflow/schemas/readme.py`."""
+"""Write config/README.md, the reference of the config, from the schema: `python config/readme.py`."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
+from vae.config import schema
 
 HERE = Path(__file__).parent
-FILE = HERE.parent.parent / "config/README.md"
+FILE = HERE / "README.md"
 HEAD = """# Configuration
 
-<!-- Made from workflow/schemas/config.schema.yaml by workflow/schemas/readme.py. -->
+<!-- Made from vae/config.schema.yaml by config/readme.py. -->
 
 A study is a YAML file with the keys that differ from the defaults. It runs in a checkout of this repository, of which
 jobs import the package:
@@ -28,7 +28,7 @@ key; [workflow/studies](../workflow/studies) has others.
 
 def readme() -> str:
     """The page: a table of keys for each section of the schema, and one for the keys that have none."""
-    sections = yaml.safe_load((HERE / "config.schema.yaml").read_text(encoding="utf-8"))["properties"]
+    sections = schema()["properties"]
     tables = {name: part["properties"] for name, part in sections.items() if "properties" in part}
     alone = {name: part for name, part in sections.items() if "properties" not in part}
     parts = [f"\n## `{name}`\n\n" + "\n".join(table(keys)) + "\n" for name, keys in tables.items()]
@@ -53,5 +53,4 @@ def kind(part: dict) -> str:
 
 
 if __name__ == "__main__":
-    FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(readme(), encoding="utf-8")
