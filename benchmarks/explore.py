@@ -97,6 +97,8 @@ def _answered(opened: Page) -> float:
     """Milliseconds of the last answer, once all is answered."""
     opened.wait_for_timeout(300)
     opened.wait_for_selector("body[data-state=idle]")
+    if fault := opened.locator("#drawing [role=status]").inner_text():
+        raise SystemExit(fault)
     return float(opened.locator("body").get_attribute("data-answered") or "nan")
 
 
