@@ -139,7 +139,7 @@ def save(trained: Trained, folder: str | Path, images: np.ndarray) -> None:
     """
     folder, model = Path(folder), trained.model.cpu()
     with torch.inference_mode():
-        codes = model.encoder(as_inputs(torch.from_numpy(np.asarray(images)[: max(BATCH_SIZES)])))
+        codes = model.encoder(as_inputs(torch.tensor(np.asarray(images)[: max(BATCH_SIZES)])))
     facts = {
         "label": str(trained.spec),
         "seed": str(trained.seed),

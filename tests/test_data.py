@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import vae
 from vae import files
 from vae.cli import main
 from vae.config import complete
@@ -735,3 +736,13 @@ def test_where_all_images_are_taken_as_more_are_asked_for_the_check_says_so(tmp_
     (tmp_path / "config.json").write_text(json.dumps(config | {"training": config["training"] | {"images": 93}}))
     assert main(["check", *given, "--dataset", data, str(tmp_path / "merged.yaml")]) == 2
     assert "training.images: 93 are asked for" in capsys.readouterr().err
+
+
+def test_a_dataset_is_loaded_by_its_name_in_python():
+    sample = vae.load_dataset("mnist_sample", validation_images=100)
+    assert [len(images) for images in (sample.train_images, sample.validation_images)] == [1900, 100]
+    assert vae.load_dataset("mnist_sample", pooling=2).image_shape == (14, 14)
+    with pytest.raises(vae.UserError, match=r"dataset\.pool: unknown key; did you mean 'pooling'"):
+        vae.load_dataset("mnist_sample", pool=2)
+    with pytest.raises(vae.UserError, match="own"):
+        vae.load_dataset("own")

@@ -3,10 +3,12 @@
 import doctest
 import re
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from matplotlib import pyplot as plt
 
 import export
 import vae
@@ -84,3 +86,17 @@ def test_the_lines_of_the_readme_work(tmp_path, monkeypatch):
     exec(lines.replace('"epochs": 20', '"epochs": 1'), names)
     assert names["model"].label == "L20_DNN1_CNN2"
     assert names["model"].sample(2).shape == (2, 8, 8)
+
+
+def test_the_notebook_runs_and_shows_a_collapse(tmp_path, monkeypatch, caplog):
+    cells = nbformat.read(ROOT / "examples/collapse.ipynb", 4).cells
+    nbformat.validate(nbformat.read(ROOT / "examples/collapse.ipynb", 4))
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for cell in cells:
+        if cell.cell_type == "code":
+            exec(cell.source.rstrip(";"), names)
+    plt.close("all")
+    last = names["last"]
+    assert last.loc["kld", "mean"] < 0.1 < 10 < last.loc["kld", "sum"]
+    assert [message for message in caplog.messages if "collapsed, its codes say" in message]

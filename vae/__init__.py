@@ -14,6 +14,7 @@ _HOMES = {
     "Network": "vae.grid",
     "Spec": "vae.grid",
     "Dataset": "vae.data.dataset",
+    "load_dataset": "vae.data.loading",
     "VAE": "vae.models.vae",
     "Networks": "vae.models.networks",
     "build": "vae.models.vae",

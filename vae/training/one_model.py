@@ -68,7 +68,7 @@ def train(
     )
     check_grid(complete, array.shape[1:])
     recipe = Recipe.of(complete)
-    trained_on = torch.from_numpy(subset(array, recipe.training.images))
+    trained_on = torch.tensor(subset(array, recipe.training.images))
     devices.set_arithmetic(recipe.training.precision)
     trained = loop.train(spec, seed, trained_on, recipe, devices.pick(device))
     trained.model.eval()
