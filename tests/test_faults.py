@@ -21,6 +21,7 @@ import starts
 import yaml
 from conftest import ENVIRONMENT, away, errors, once, overlay, snakemake
 
+from vae import progress
 from vae.cli import main
 
 MODEL = Path("results/models/L2_DNN1_DNN1/seed0")
@@ -473,6 +474,44 @@ def test_a_study_that_is_killed_again_and_again_ends_with_the_same_table(checkou
         snakemake(*arguments, cwd=tmp_path)
         same_table(tmp_path, checkout)
         assert check_whole(tmp_path) > 0
+
+
+def test_the_status_of_a_study_is_right_while_it_runs_after_a_kill_and_after_a_failure(study, start, capsys):
+    results, name = study / "results", "DNN1_DNN1"
+
+    def states():
+        return {job.stage: state for job, state in progress.read(results).states.items()}
+
+    shutil.rmtree(results / "jobs")
+    running = start(study, *one_model(study))
+    running.job("train")
+    wait_until(lambda: states()["train"] == "running")
+    assert main(["status", str(results)]) == 0
+    assert f"Snakemake is at work (process {running.process.pid})" in capsys.readouterr().out
+    running.send(signal.SIGKILL, "both")
+    running.end()
+    killed = progress.read(results)
+    assert (killed.state, [str(job) for job in killed.interrupted]) == ("stopped", [f"train {name}"])
+    assert main(["status", str(results)]) == 1
+    snakemake(*one_model(study), cwd=study)
+    assert {stage for stage, state in states().items() if state == "waiting"} == {
+        "claims",
+        "figures",
+        "page",
+        "explore",
+    }
+    (study / MODEL / "weights.safetensors").write_bytes(b"damaged")
+    (results / f"jobs/{name}/export").unlink()
+    capsys.readouterr()
+    for quiet in ([], ["--quiet", "rules"]):
+        snakemake(*quiet, *one_model(study), cwd=study, ok=False)
+        assert main(["status", str(results), "--format", "json"]) == 1
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["jobs"]["failed"] == 1
+        (failed,) = facts["failed"]
+        assert failed["log"] == str(results / f"logs/export/{name}.log")
+        assert "ERROR results/models/L2_DNN1_DNN1/seed0/weights.safetensors: damaged" in failed["last_line"]
+        shutil.rmtree(study / ".snakemake/log")
 
 
 def test_models_that_diverge_say_so_and_are_left_out_and_counted(checkout, tmp_path):

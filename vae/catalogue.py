@@ -363,7 +363,8 @@ ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 TOOLS = Registry[str]("tool")
 for name, summary in {
-    "models": "list the models of a study with their ranks, best first",
+    "status": "say how far a study has come, what failed, and how long the rest may take",
+    "models": "list the models of a study, best first: which, in which order, as text, CSV, JSON or Markdown",
     "encode": "encode images (IDX, .npy, PNGs) with a trained encoder",
     "decode": "decode codes with a trained decoder",
     "bundle": "write a model as a folder to publish, with a card and test data",

@@ -21,17 +21,17 @@ log = logging.getLogger("vae")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input, 1 for what the system refused."""
+    """Run one command; returns the exit code: its own or 0, 2 for bad input, 1 for what the system refused."""
     try:
         try:
-            _run(sys.argv[1:] if arguments is None else arguments)
+            return _run(sys.argv[1:] if arguments is None else arguments)
         finally:  # also after --help, which exits
             _flush()
     except UserError as error:
         log.error("%s", error)
         return 2
     except BrokenPipeError:
-        pass  # the reader of the output, such as `head`, has had enough
+        return 0  # the reader of the output, such as `head`, has had enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         log.error("%s%s", where, error.strerror or error)
@@ -39,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:
         log.exception("unexpected error, please report it")
         return 1
-    return 0
 
 
 def _flush() -> None:
@@ -52,7 +51,7 @@ def _flush() -> None:
         raise
 
 
-def _run(words: list[str]) -> None:
+def _run(words: list[str]) -> int:
     name = _overview().parse_args(words[:1]).command
     try:
         module = import_module(f"vae.{'stages' if name in STAGES else 'tools'}.{name}")
@@ -67,15 +66,16 @@ def _run(words: list[str]) -> None:
     _start_log(args.log)
     if getattr(args, "families", None):
         import_module("vae.models.own").load_families(args.families)
-    module.run(args)
+    code = module.run(args) or 0
     if getattr(args, "done", None):
         write_text(args.done, f"{time_ns()}\n")
+    return code
 
 
 def _overview() -> argparse.ArgumentParser:
     """The parser of the first word, whose help lists all commands."""
     stages = {name: stage.summary for name, stage in STAGES.items()}
-    headings = {"commands": dict(TOOLS), "stages of the workflow": stages}
+    headings = {"commands (vae <command> --help says more of one)": dict(TOOLS), "stages of the workflow": stages}
     lists = [
         f"{heading}:\n" + "\n".join(f"  {n:<16}{s}" for n, s in names.items()) for heading, names in headings.items()
     ]
@@ -83,7 +83,7 @@ def _overview() -> argparse.ArgumentParser:
         prog="vae",
         usage="vae [--help] [--version] <command> …",
         description="How do the architectures of a VAE's encoder and decoder decide what it learns?",
-        epilog="\n\n".join([*lists, "vae <command> --help says more of one."]),
+        epilog="\n\n".join(lists),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
