@@ -102,7 +102,15 @@ def test_the_light_part_encodes_by_its_command_and_in_python(light, colour, imag
 
 @pytest.mark.parametrize(
     ("words", "extra"),
-    [(["models"], "view"), (["view"], "view"), (["train"], "study"), (["compare"], "view"), (["check"], "study")],
+    [
+        (["models"], "view"),
+        (["view"], "view"),
+        (["train"], "study"),
+        (["compare"], "view"),
+        (["check"], "study"),
+        (["status"], "study"),
+        (["track"], "track"),
+    ],
 )
 def test_a_command_says_in_one_line_which_extra_it_lacks(light, tmp_path, words, extra):
     done = in_light(light, tmp_path, "vae", *words)

@@ -371,9 +371,10 @@ for name, summary in {
     "provenance": "say where the numbers of a model come from",
     "compare": "lay two studies beside each other",
     "view": "open studies in the browser, to look at models and to draw for them",
+    "track": "show a study in TensorBoard or MLflow, after or while it runs",
     "native": "build the encoder in C++",
 }.items():
     TOOLS.add(name, summary)
 
 # What pip brings the packages of a command with; those of the others, which encode, are there, or come with `study`.
-EXTRAS = {"models": "view", "compare": "view", "view": "view"}
+EXTRAS = {"models": "view", "compare": "view", "view": "view", "track": "track"}
