@@ -115,7 +115,7 @@ def in_onnxruntime_web(graph, given, shapes, scratch):
 
 def in_openvino(graph, given, shapes, scratch):
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    compiled = openvino.Core().compile_model(str(graph), "CPU")
+    compiled = openvino.Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [np.asarray(compiled(given)[output]) for output in compiled.outputs]
 
 
