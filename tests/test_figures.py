@@ -82,7 +82,13 @@ def study(tmp_path_factory):
         for place, (encoder, decoder) in enumerate(product(["DNN1", "CNN4"], ["DNN1", "DNN4", "CNN1"]))
     }
     return figures.Study(
-        rows, models=models, spectrum=spectrum, test_labels=np.arange(50) % 10, test_images=test_images, **tables
+        rows,
+        models=models,
+        spectrum=spectrum,
+        class_name=str,
+        test_labels=np.arange(50) % 10,
+        test_images=test_images,
+        **tables,
     )
 
 

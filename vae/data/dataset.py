@@ -65,6 +65,10 @@ class Dataset:
         """`(H, W)` or `(C, H, W)`."""
         return self.train_images.shape[1:]
 
+    def class_name(self, label: int) -> str:
+        """What a label is called: its name, where labels have names, and else its number."""
+        return self.class_names[label] if self.class_names else str(label)
+
     @property
     def factor_names(self) -> list[str]:
         """What the factors are called: by what they are where that is known, and else by their number from 1."""

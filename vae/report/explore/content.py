@@ -65,7 +65,7 @@ LEFT_OUT = {"dataset_sha256", "device", "elbo", "variant"}
 
 def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
     """What the page holds of a study: its table, thinned to `LISTED` models, and the details of `DETAILED` of them."""
-    images, facts = data.read(dataset), read_json(dataset.with_suffix(".json"))
+    images = data.load(dataset)
     rows = rows.assign(loss=rows["reconstruction"].astype(float) + rows["kld"].astype(float))
     listed = _thinned(rows)
     shown = np.sort(seeds.draw(len(images.test_images), SHOWN))
@@ -78,7 +78,7 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
     columns = _columns(listed)
     needed = {*COLUMNS, *(column["name"] for column in columns)}
     return {
-        "dataset": facts["name"],
+        "dataset": images.name,
         "models": len(rows),
         "objective": _objective(results / "models", rows),
         "columns": columns,
@@ -91,9 +91,10 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
             "across": ACROSS,
             "labels": None if images.test_labels is None else images.test_labels[shown].tolist(),
             "classes": classes,
+            "class_names": [images.class_name(label) for label in classes],
             "examples": None if examples is None else _sheet(images.test_images[examples]),
             "reconstructed": 0 if examples is None else len(examples),
-            "binarised": facts["binarised"],
+            "binarised": images.binarised,
         },
         "colours": {"families": _families(rows), "classes": class_colours(len(classes))},
         "constant": _number(rows["mean_image_reconstruction"].max()),

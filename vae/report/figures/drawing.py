@@ -93,12 +93,13 @@ class Study:
     models: Path
     spectrum: np.ndarray
     test_labels: np.ndarray | None
+    class_name: Callable[[int], str]
     test_images: np.ndarray
 
     @classmethod
     def read(cls, results: Path, dataset: Path) -> "Study":
         """The study of a results folder, with its dataset.npz; UserError where a file is missing or unsound."""
-        images, tables = data.read(dataset), results / "tables"
+        images, tables = data.load(dataset), results / "tables"
         rows = table.read(tables / "models.csv")
         return cls(
             rows=table.base(rows),
@@ -111,6 +112,7 @@ class Study:
             models=results / "models",
             spectrum=np.array(read_json(results / "baselines/pixels.json")["spectra"][""]),
             test_labels=images.test_labels,
+            class_name=images.class_name,
             test_images=images.test_images,
         )
 

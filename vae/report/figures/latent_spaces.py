@@ -43,6 +43,6 @@ def _pca(study: Study, fraction: float, title: str) -> list[Figure]:
     pages = panels(ranking.top(study.labels, fraction), draw, f"{title}, {by_class}", "component 1", "component 2")
     for page in pages:
         if classes:
-            handles = [line(str(label), colour, marker="o") for label, colour in zip(classes, colours)]
+            handles = [line(study.class_name(label), colour, marker="o") for label, colour in zip(classes, colours)]
             legend_below(page, handles[:: ceil(len(handles) / 20)], columns=10)
     return pages

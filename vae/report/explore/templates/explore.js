@@ -295,7 +295,7 @@ function plane(model, side) {
 // The colours of classes; of many, every so many.
 function classes({ images, colours }) {
   const every = Math.ceil(images.classes.length / 20), named = (_, i) => i % every === 0;
-  return Plot.legend({ color: { type: "ordinal", domain: images.classes.filter(named), range: colours.classes.filter(named) }, label: "class", marginLeft: 4, tickFormat: String, style: { background: "transparent" } });
+  return Plot.legend({ color: { type: "ordinal", domain: images.class_names.filter(named), range: colours.classes.filter(named) }, label: "class", marginLeft: 4, style: { background: "transparent" } });
 }
 let planes = [];
 // The same image in both planes, where both are of one study.
