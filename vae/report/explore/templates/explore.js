@@ -104,7 +104,7 @@ function dimensions({ klds, linear, size }) {
   [klds, linear] = [klds.slice(0, among), linear.slice(0, among)];
   const bars = klds.map((nats, i) => ({ dimension: i + 1, nats }));
   const theory = linear.map((nats, i) => ({ dimension: i + 1, nats }));
-  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension", x: { label: among < size ? `latent dimension, sorted; the first ${among} of ${size}` : "latent dimension, sorted", domain: [0.5, klds.length + 0.5], ticks: whole(1, klds.length), tickFormat: "d" }, y: { label: "KLD, nats", ticks: 4 },
+  return Plot.plot({ ...ORDINARY, ariaLabel: "KLD of every latent dimension", x: { label: among < size ? `latent dimension, sorted; the first ${among} of ${size}` : "latent dimension, sorted", domain: [0.5, klds.length + 0.5], ticks: whole(1, klds.length), tickFormat: "d" }, y: { label: "KLD, nats", ticks: 4, tickFormat: d3.max([...klds, ...linear]) < 0.01 ? ".1e" : undefined },
     marks: [Plot.ruleX(bars, { x: "dimension", y: "nats", stroke: "#0072B2", strokeWidth: Math.max(1, 180 / bars.length) }),
             Plot.line(theory, { x: "dimension", y: "nats", stroke: "currentColor", strokeDasharray: "3 2" }), Plot.ruleY([0])] });
 }
