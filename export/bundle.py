@@ -19,7 +19,7 @@ from vae import __version__, provenance
 from vae.data import dataset
 from vae.data.dataset import Dataset
 from vae.errors import UserError
-from vae.files import check_writable, sha256, write_bytes, write_text
+from vae.files import check_writable, sha256, verify, write_bytes, write_text
 from vae.grid import parse_folder
 
 COPIED = ("encoder.onnx", "decoder.onnx", "provenance.json", "metrics.json", "export.json")
@@ -66,7 +66,9 @@ def _fill(folder: Path, target: Path, row: pd.Series, data: Dataset) -> None:
     _int8(folder, target, data)
     training = provenance.read(folder / "provenance.json")
     spec, _ = parse_folder(folder)
-    tensors = load_tensors((folder / "weights.safetensors").read_bytes())
+    weights = (folder / "weights.safetensors").read_bytes()
+    verify(folder / "weights.safetensors", training["sha256"]["weights.safetensors"], weights)
+    tensors = load_tensors(weights)
     about = {"format": "pt", "label": row["label"], "seed": str(row["seed"]), "package": __version__}
     write_bytes(target / "model.safetensors", save_tensors(tensors, about))
     config = {

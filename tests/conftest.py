@@ -240,6 +240,16 @@ def colour(tmp_path_factory, worker_id):
     return once(tmp_path_factory, worker_id, "colour", study)
 
 
+def laid_out(colour, results):
+    """A copy of the study of colour images in the folder `results`, as the workflow lays one out; that folder."""
+    shutil.copytree(colour / "results", results)
+    (results / "data").mkdir()
+    for suffix in ("npz", "json"):
+        shutil.copy(colour / f"dataset.{suffix}", results / "data")
+    shutil.copy(colour / "merged.yaml", results / "config.yaml")
+    return results
+
+
 def snakemake(*arguments, cwd, ok=True):
     """Run Snakemake; returns all it printed."""
     code, printed = starts.snakemake([str(argument) for argument in arguments], cwd, ENVIRONMENT)

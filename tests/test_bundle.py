@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 import yaml
+from conftest import laid_out
 from onnx import numpy_helper
 from test_web import WEB, in_web
 
@@ -23,12 +24,7 @@ LABEL = "L3_CNN5_DNN1"
 
 @pytest.fixture(scope="module")
 def study(colour, tmp_path_factory):
-    results = tmp_path_factory.mktemp("bundled") / "results"
-    shutil.copytree(colour / "results", results)
-    (results / "data").mkdir()
-    for suffix in ("npz", "json"):
-        shutil.copy(colour / f"dataset.{suffix}", results / "data")
-    return results
+    return laid_out(colour, tmp_path_factory.mktemp("bundled") / "results")
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +133,13 @@ def test_what_cannot_be_published_leaves_nothing(study, tmp_path, capsys):
     assert "already exists" in capsys.readouterr().err
     changed = tmp_path / "results"
     shutil.copytree(study, changed)
-    broken = changed / f"models/{LABEL}/seed0/decoder.onnx"
-    broken.write_bytes(broken.read_bytes()[:-1])
-    assert main(["bundle", str(broken.parent), str(tmp_path / "new")]) == 2
-    assert "damaged or replaced" in capsys.readouterr().err
+    for name in ("weights.safetensors", "decoder.onnx"):
+        broken = changed / f"models/{LABEL}/seed0/{name}"
+        sound = broken.read_bytes()
+        broken.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        assert main(["bundle", str(broken.parent), str(tmp_path / "new")]) == 2
+        assert f"{name}: damaged or replaced" in capsys.readouterr().err
+        broken.write_bytes(sound)
     rows = pd.read_csv(changed / "tables/models.csv")
     rows.assign(status="diverged").to_csv(changed / "tables/models.csv", index=False)
     assert main(["bundle", str(broken.parent), str(tmp_path / "new")]) == 2

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, laid_out
 
 import vae
 from export import Encoder
@@ -13,15 +13,7 @@ from export import Encoder
 
 @pytest.fixture(scope="module")
 def study(colour, tmp_path_factory):
-    """The study of colour images, with its dataset and its config where a study has them."""
-    results = tmp_path_factory.mktemp("loaded")
-    for name in ("tables", "models"):
-        (results / name).symlink_to(colour / "results" / name)
-    (results / "data").mkdir()
-    for suffix in ("npz", "json"):
-        (results / f"data/dataset.{suffix}").symlink_to(colour / f"dataset.{suffix}")
-    (results / "config.yaml").symlink_to(colour / "merged.yaml")
-    return vae.load_study(results)
+    return vae.load_study(laid_out(colour, tmp_path_factory.mktemp("loaded") / "results"))
 
 
 def test_tables_and_config_are_those_of_the_files(study):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from conftest import laid_out
 from PIL import Image
 
 from vae import progress, seeds
@@ -26,12 +27,7 @@ OF_HISTORY = ("loss", "reconstruction", "kld", "seconds")
 @pytest.fixture(scope="module")
 def original(colour, tmp_path_factory):
     """The study of colour images as the workflow lays it out, but for the times of its jobs."""
-    folder = tmp_path_factory.mktemp("tracked") / "elbo/results"
-    shutil.copytree(colour / "results", folder)
-    (folder / "data").mkdir()
-    for suffix in ("npz", "json"):
-        shutil.copy(colour / f"dataset.{suffix}", folder / f"data/dataset.{suffix}")
-    shutil.copy(colour / "merged.yaml", folder / "config.yaml")
+    folder = laid_out(colour, tmp_path_factory.mktemp("tracked") / "elbo/results")
     return folder
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, laid_out
 from test_explore import CHROMIUM
 
 from export.half import halved
@@ -31,12 +31,7 @@ BROWSER = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def results(colour, tmp_path_factory):
     """The study of colour images, with its dataset where a study has it."""
-    folder = tmp_path_factory.mktemp("viewed") / "results"
-    shutil.copytree(colour / "results", folder)
-    (folder / "data").mkdir()
-    for suffix in ("npz", "json"):
-        shutil.copy(colour / f"dataset.{suffix}", folder / f"data/dataset.{suffix}")
-    return folder
+    return laid_out(colour, tmp_path_factory.mktemp("viewed") / "results")
 
 
 def table(results):
