@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, laid_out
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -263,11 +263,9 @@ def test_the_same_image_is_pointed_at_in_both_planes(colour):
 @pytest.fixture
 def unusual(colour, tmp_path):
     """The results of colour images with 24 classes, a family of encoders of one's own, and a model that diverged."""
-    results = tmp_path / "results"
-    shutil.copytree(colour / "results", results)
+    results = laid_out(colour, tmp_path / "results")
     whole = dataset.load(colour / "dataset.npz")
     labels = {f"{side}_labels": np.arange(len(getattr(whole, f"{side}_images"))) % 24 for side in SIDES}
-    (results / "data").mkdir()
     names = tuple(f"name{number}" for number in range(24))
     dataset.save(replace(whole, **labels, class_names=names), results / "data/dataset.npz")
     table = pd.read_csv(results / "tables/models.csv")
@@ -278,6 +276,14 @@ def unusual(colour, tmp_path):
     page = html.render("title", [], {"studies": [content.study(results, results / "data/dataset.npz", table)]})
     (tmp_path / "page.html").write_text(page)
     return tmp_path / "page.html"
+
+
+@pytest.mark.parametrize(("name", "centred"), [("mnist_sample", True), ("fashion_mnist", False), ("own", False)])
+def test_drawings_are_centred_for_digits_that_are(colour, tmp_path, name, centred):
+    results = laid_out(colour, tmp_path / "results")
+    dataset.save(replace(dataset.load(colour / "dataset.npz"), name=name), results / "data/dataset.npz")
+    page = content.study(results, results / "data/dataset.npz", pd.read_csv(results / "tables/models.csv"))
+    assert page["images"]["centred"] == centred
 
 
 def test_many_classes_a_family_of_ones_own_and_a_diverged_model_are_shown(unusual):

@@ -8,6 +8,7 @@ keeps these details for some models, and thins the table.
 import base64
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from vae.report.figures.nats import PARTS, by_complexity, parts
 # Models of a table that stays whole, and of which details are kept; test images in planes; dimensions of the KLD.
 LISTED, DETAILED, SHOWN, DIMENSIONS = 2000, 120, 300, 64
 TRAVERSED = 10  # latent dimensions with a slider
+# Datasets whose figures fill 20 of 28 pixels around their centre of mass, which drawings are brought to.
+CENTRED = "q?mnist|mnist_sample|emnist_.*"
 ACROSS = 20  # images in a row of a sheet
 FAMILIES = {"LIN": GREY, "DNN": BLUE, "CNN": ORANGE, "RES": GREEN}
 MORE_FAMILIES = ["#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]  # of Okabe & Ito too
@@ -78,7 +81,6 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
     columns = _columns(listed)
     needed = {*COLUMNS, *(column["name"] for column in columns)}
     return {
-        "dataset": images.name,
         "models": len(rows),
         "objective": _objective(results / "models", rows),
         "columns": columns,
@@ -95,6 +97,7 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
             "examples": None if examples is None else _sheet(images.test_images[examples]),
             "reconstructed": 0 if examples is None else len(examples),
             "binarised": images.binarised,
+            "centred": re.fullmatch(CENTRED, images.name) is not None,
         },
         "colours": {"families": _families(rows), "classes": class_colours(len(classes))},
         "constant": _number(rows["mean_image_reconstruction"].max()),

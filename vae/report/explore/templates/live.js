@@ -114,7 +114,7 @@ const seen = canvas(WIDTH, HEIGHT, { class: "image", id: "pixels", "aria-label":
 seen.getContext("2d", { willReadFrequently: true });  // its first context decides
 const colour = element("input", { type: "color", value: "#ffffff", "aria-label": "colour" });
 // MNIST's habits: the figure fills a box of 20 of 28 pixels, and its centre of mass is that of the image.
-const centred = element("input", { type: "checkbox", checked: CHANNELS === 1 && STUDIES[0].dataset === "mnist", onchange: () => drawn() });
+const centred = element("input", { type: "checkbox", checked: CHANNELS === 1 && IMAGES.centred, onchange: () => drawn() });
 const answers = element("div", { class: "pair" });
 const ofSize = element("select", { "aria-label": "latent size of the grid", onchange: () => grid() });
 const cells = element("div", { class: "scroll grid", tabindex: 0 });
