@@ -1,6 +1,7 @@
 // A frozen graph is read as a chain of operations, which are checked and become steps one by one.
 #include "steps.h"
 
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/empty.h>
@@ -80,6 +81,46 @@ std::optional<Step> match_first_block(const std::vector<Operation>& operations, 
   return first_block(weight, values[1].toTensor(), stride[0], padding[0], slope);
 }
 
+// Whether dense layers go to oneDNN: MKL, which torch calls for them, has its best kernels for Intel's processors.
+bool prefers_onednn() {
+#ifdef __x86_64__
+  return !__builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
+bool is_dense(const Operation& operation) {
+  const auto& [name, c] = operation;
+  return name == "aten::addmm" && c[2].toScalar().equal(1) && c[3].toScalar().equal(1);
+}
+
+// Whether a LeakyReLU follows operation `i`.
+bool is_activated(const std::vector<Operation>& operations, size_t i) {
+  return i + 1 < operations.size() && operations[i + 1].name == "aten::leaky_relu_";
+}
+
+// The dense layer at operation `i` by oneDNN, with its weights packed once, and with the LeakyReLU after it where there
+// is one; nothing where torch's own product is the faster, or torch is built without oneDNN.
+std::optional<Step> match_dense(const std::vector<Operation>& operations, size_t i) {
+  if (!prefers_onednn() || !is_dense(operations[i])) return std::nullopt;
+  using at::Tensor;
+  using Pack = Tensor(const Tensor&, std::optional<int64_t>);
+  using Layer = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view,
+                       c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);
+  auto& dispatcher = c10::Dispatcher::singleton();
+  const auto pack = dispatcher.findSchema({"mkldnn::_reorder_linear_weight", ""});
+  const auto layer = dispatcher.findSchema({"mkldnn::_linear_pointwise", ""});
+  if (!pack || !layer) return std::nullopt;
+  const bool activated = is_activated(operations, i);
+  c10::List<std::optional<at::Scalar>> scalars;
+  if (activated) scalars.push_back(operations[i + 1].constants[0].toScalar());
+  return [scalars, run = layer->typed<Layer>(), name = activated ? "leaky_relu" : "none",
+          bias = operations[i].constants[0].toTensor(),
+          weight = pack->typed<Pack>().call(operations[i].constants[1].toTensor().t().contiguous(), std::nullopt)](
+             const Tensor& in, Tensor&) { return run.call(in, weight, bias, name, scalars, ""); };
+}
+
 std::optional<Step> step(const Operation& operation) {
   const auto& [name, c] = operation;
   using at::Tensor;
@@ -104,7 +145,7 @@ std::optional<Step> step(const Operation& operation) {
       return at::convolution(in, c[0].toTensor(), c[1].toOptional<Tensor>(), c[2].toIntVector(), c[3].toIntVector(),
                              c[4].toIntVector(), c[5].toBool(), c[6].toIntVector(), c[7].toInt());
     };
-  if (name == "aten::addmm" && c[2].toScalar().equal(1) && c[3].toScalar().equal(1))
+  if (is_dense(operation))
     return [bias = c[0].toTensor(), weight = c[1].toTensor()](const Tensor& in, Tensor& buffer) {
       if (!buffer.defined() || buffer.size(0) != in.size(0))
         buffer = at::empty({in.size(0), weight.size(1)}, at::kFloat);
@@ -125,6 +166,9 @@ std::vector<Step> plan(const torch::jit::Graph& graph, int64_t latent_size) {
     if (auto block = match_first_block(*operations, i)) {
       steps.push_back(*block);
       i += 2;
+    } else if (auto dense = match_dense(*operations, i)) {
+      steps.push_back(*dense);
+      i += is_activated(*operations, i);
     } else if (auto layer = step((*operations)[i])) {
       steps.push_back(*layer);
     } else {
