@@ -1,7 +1,7 @@
 """Images as an encoder takes them: arrays, pictures, and files that are read a chunk at a time.
 
 An encoder takes `uint8 [N, H, W]` or `[N, C, H, W]`, from 0 to 255. What says the same in another layout is taken too;
-anything else is refused in a line that says how to convert it: docs/encoding.md lists both.
+anything else is refused in a line that says how to convert it: docs/reference/encoding.md lists both.
 """
 
 import logging

@@ -259,7 +259,7 @@ def snakemake(*arguments, cwd, ok=True):
 
 def own_family():
     """The file of a family that the documentation shows."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/families.md").read_text(), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/own-family.md").read_text(), re.S)
     (example,) = (block for block in blocks if "@family(" in block)
     return example
 

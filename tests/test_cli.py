@@ -5,25 +5,16 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 from vae import __version__
-from vae.arguments import Parser
 from vae.catalogue import STAGES, TOOLS
-from vae.cli import main
+from vae.cli import main, parser_of
 
 MODULES = dict.fromkeys(TOOLS, "tools") | dict.fromkeys(STAGES, "stages")
-
-
-def parser_of(name):
-    module = import_module(f"vae.{MODULES[name]}.{name}")
-    parser = Parser(name, module.__doc__)
-    module.arguments(parser)
-    return parser
 
 
 def test_the_help_lists_the_commands_of_people_first_within_forty_lines(capsys):
@@ -64,7 +55,7 @@ def test_options_are_not_abbreviated(capsys):
 # In docs and messages: between backticks, or a line of a block of a shell.
 NAMED = re.compile(r"`vae ([a-z]+)\b([^`\n]*)`|^(?:python -m )?vae ([a-z]+)\b(.*)$", re.M)
 TEXTS = [
-    path for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "workflow/**/*.*", "vae/**/*.py", "export/**/*.py")
+    path for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "workflow/**/*.*", "vae/**/*.py", "export/**/*.py")
     for path in ROOT.glob(pattern) if path.suffix in (".md", ".py", ".smk", ".yaml")
 ]  # fmt: skip
 

@@ -304,7 +304,7 @@ def test_what_a_study_will_have_is_known_before_it_is_fetched(name, no_network):
 
 
 def test_every_name_is_documented_with_its_numbers():
-    text = (ROOT / "docs/data.md").read_text()
+    text = (ROOT / "docs/reference/data.md").read_text()
     assert set(re.findall(r"`(\w+)`", text.partition("Labels are those")[0])) >= set(source._known())
     for shape, test_images in source._known().values():
         assert f"{shape[0]:,}" in text

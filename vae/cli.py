@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from time import time_ns
+from types import ModuleType
 
 from vae import __version__
 from vae.arguments import Parser
@@ -54,12 +55,11 @@ def _flush() -> None:
 def _run(words: list[str]) -> int:
     name = _overview().parse_args(words[:1]).command
     try:
-        module = import_module(f"vae.{'stages' if name in STAGES else 'tools'}.{name}")
+        module = _module(name)
     except ModuleNotFoundError as error:
         _start_log(None)
         raise UserError(lacking(f"vae {name}", error, EXTRAS.get(name, "study"))) from None
-    parser = Parser(name, module.__doc__)
-    module.arguments(parser)
+    parser = parser_of(name)
     args = parser.parse_args(words[1:])
     args.origin = parser.origin(args)
     args.origin_of = lambda folder: parser.origin(args, [folder])
@@ -70,6 +70,18 @@ def _run(words: list[str]) -> int:
     if getattr(args, "done", None):
         write_text(args.done, f"{time_ns()}\n")
     return code
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"vae.{'stages' if name in STAGES else 'tools'}.{name}")
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of a command."""
+    module = _module(name)
+    parser = Parser(name, module.__doc__)
+    module.arguments(parser)
+    return parser
 
 
 def _overview() -> argparse.ArgumentParser:

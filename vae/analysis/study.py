@@ -31,7 +31,7 @@ class Study:
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """One row per model, best first; docs/measures.md says what the columns are."""
+        """One row per model, best first; docs/reference/measures.md says what the columns are."""
         return table.read(self.results / "tables/models.csv")
 
     @cached_property

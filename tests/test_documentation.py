@@ -1,0 +1,98 @@
+"""The documentation: its links, the site, the pages that are generated, and the code in them."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from vae.cli import main
+
+PAGES = [page for folder in (".", "config", "benchmarks") for page in (ROOT / folder).glob("*.md")]
+PAGES += (ROOT / "docs").rglob("*.md")
+LINK = re.compile(r"\[[^\]]*\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
+
+
+def anchors(page):
+    """Of its headings, as GitHub and the site make them."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in titles)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page):
+    for path, anchor in LINK.findall(re.sub(r"```.*?```", "", page.read_text(), flags=re.S)):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{path} is not there"
+        if anchor:
+            assert anchor in anchors(target), f"{path}#{anchor}: no such heading"
+
+
+def test_the_site_builds_without_a_warning_and_has_what_its_pages_link_to(tmp_path):
+    pytest.importorskip("mkdocs")
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    # Pages and files outside of docs/, and a signature.
+    assert "Where things live" in (site / "CONTRIBUTING/index.html").read_text()
+    assert (site / "config.yaml").read_bytes() == (ROOT / "config.yaml").read_bytes()
+    assert "encode_file" in (site / "reference/python/index.html").read_text()
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img)[^>]* src="?(https?:[^ ">]*)', page.read_text())
+        assert not loaded, f"{page} loads {loaded}"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse lays out its help in another way there")
+def test_the_reference_of_the_command_line_is_what_the_commands_print():
+    spec = importlib.util.spec_from_file_location("commands", ROOT / "docs/commands.py")
+    commands = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "")
+        spec.loader.exec_module(commands)
+        assert commands.FILE.read_text() == commands.page()
+
+
+def test_the_table_of_predicted_collapse_is_what_its_code_prints():
+    (code,) = blocks("explanation/collapse.md", "python")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert len(printed.getvalue().splitlines()) == 15
+    assert printed.getvalue() in (ROOT / "docs/explanation/collapse.md").read_text()
+
+
+def test_the_tutorial_works(checkout, tmp_path, monkeypatch, capsys):
+    """On the study of the tests in place of the quick one, of which another test has the plan."""
+    shutil.copytree(checkout / "results", tmp_path / "quick/results", symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/tutorial.md").read_text().replace("L50_CNN2_DNN1", "L4_CNN2_DNN1")
+    names = {}
+    commands = []
+    for language, code in re.findall(r"```(python|sh)\n(.*?)```", text, re.S):
+        if language == "python":
+            exec(code, names)
+            continue
+        for line in code.splitlines():
+            if line.startswith("vae "):
+                commands.append(line.split()[1])
+                assert main(shlex.split(line)[1:]) == 0, line
+    assert commands == ["status", "models", "encode"]
+    assert names["images"].shape == (500, 28, 28)
+    assert names["mean"].shape == (500, 4)
+    assert Path("reconstructions.png").stat().st_size > 1000
+    assert Path("codes.npy").is_file()
+    assert "active units of 4" in capsys.readouterr().out
