@@ -38,4 +38,4 @@ def decode_file(
             not_finite += int((~np.isfinite(codes).all(1)).sum())
             stream.write(decoder.decode(codes).data)
     if not_finite:
-        log.warning("%s: %d of %d codes are not finite; their images say nothing", source, not_finite, len(array))
+        log.warning("%s: %d of %d codes are not finite; their images are meaningless", source, not_finite, len(array))

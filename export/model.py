@@ -64,7 +64,7 @@ class Decoder:
     def probabilities(self, codes: np.ndarray) -> np.ndarray:
         """The mean of p(x|z), `float32 [N, *image_shape]` from 0 to 1, of codes, floats `[N, latent_size]`.
 
-        Raises UserError for codes of another type or shape. Of codes that are not finite, images say nothing.
+        Raises UserError for codes of another type or shape. Images of codes that are not finite are meaningless.
         """
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[1] != self.latent_size or codes.dtype.kind != "f":

@@ -51,9 +51,11 @@ def open_session(
 def warn_of(name: str, metadata: dict[str, str]) -> None:
     """Warn in one line of a model that diverged or collapsed, by what its graph says of its training."""
     if metadata.get("status", "ok") != "ok":
-        log.warning("%s: training diverged; its codes and images mean nothing", name)
+        log.warning("%s: training diverged; its codes and images are meaningless", name)
     elif "kld" in metadata and isfinite(kld := float(metadata["kld"])) and kld < COLLAPSED:
-        log.warning("%s: collapsed, its codes say next to nothing of an image (KLD %.2g nats per image)", name, kld)
+        log.warning(
+            "%s: collapsed, its codes carry next to no information about an image (KLD %.2g nats per image)", name, kld
+        )
 
 
 def sizes(value: onnxruntime.NodeArg) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The claims on where the nats go, each on tables that are made so that it holds, or does not; and their figure."""
+"""The claims on the parts of the loss, each on tables that are made so that it holds, or does not; and their figure."""
 
 import re
 from itertools import product
@@ -77,7 +77,7 @@ def first(name, rows, swap=None):
 )
 def test_simple_encoders_lose_nothing_where_their_gap_is_no_larger(train, verdict):
     row = first("amortisation", gaps(train))
-    assert (row["verdict"], row["of"], row["figure"]) == (verdict, "answer", "where_the_nats_go")
+    assert (row["verdict"], row["of"], row["figure"]) == (verdict, "answer", "loss_decomposition")
     excess = max(train(f"{family}1") - train(f"{family}4") for family in ("DNN", "CNN"))
     assert row["value"] == pytest.approx(0.5 - excess, abs=0.1)
 
@@ -122,7 +122,7 @@ def test_what_was_not_measured_is_not_claimed_or_undecided_with_the_reason(tmp_p
     assert answers.loc["who_infers", "reason"] == "no encoder was fitted to the decoder of another"
     assert answers.loc["rate_and_decoder", "verdict"] == "undecided"
     text = shown(claims, gaps(), tmp_path)
-    assert text.index("Where the nats go") < text.index("Claims of the paper")
+    assert text.index("Claims on inference gaps") < text.index("Claims of the paper")
     assert "Of 10 claims of the paper" in text
 
 
@@ -158,16 +158,16 @@ def test_the_figure_has_bars_a_heat_map_a_decoder_and_curves_where_they_were_mea
         swap=swapped(1.0),
         curves=rate_distortion.curves(models),
     )
-    bars, maps, curves = FIGURES["where_the_nats_go"](study)
+    bars, maps, curves = FIGURES["loss_decomposition"](study)
     assert len(bars.axes[0].patches) == len(nats.PARTS) * len(NETWORKS) ** 2
     assert re.search(r"the decoder explains \d+% of the variance of the ELBO", bars.get_suptitle())
     assert [axes.get_title() for axes in maps.axes] == ["decoder DNN1", "decoder CNN4"]
     assert max(float(text.get_text()) for text in maps.axes[0].texts) == pytest.approx(1, abs=0.4)
     assert len(curves.axes[0].lines) == 2 * 2 * len(NETWORKS)  # of two encoders, a line and its points
     study.swap, study.curves = swapped().iloc[:0], {}
-    assert len(FIGURES["where_the_nats_go"](study)) == 1
+    assert len(FIGURES["loss_decomposition"](study)) == 1
     study.rows = rows.drop(columns="amortisation_gap")
-    (empty,) = FIGURES["where_the_nats_go"](study)
+    (empty,) = FIGURES["loss_decomposition"](study)
     assert "no gap was measured" in empty.texts[0].get_text()
     plt.close("all")
 

@@ -200,16 +200,16 @@ def test_each_claim_says_what_is_found_and_names_a_figure():
 @pytest.mark.parametrize(
     ("name", "case", "words"),
     [
-        ("simple_dense_encoders", 0, "DNN1 encoders lose .* nats less than"),
-        ("simple_dense_encoders", 1, "CNN4 encoders lose .* nats less than DNN1"),
-        ("simple_convolutional_encoders", 0, "encoders lose .* nats less than"),
-        ("simple_convolutional_encoders", 1, "CNN1 encoders lose .* nats less than DNN1"),
-        ("decoders", 0, "They lose .* nats less than the others"),
-        ("decoders", 1, "They lose .* nats more than the others"),
-        ("powerful_convolutional_encoders", 0, "lose .* nats less than CNN1; up to 0.50 nats more is no harm"),
-        ("powerful_convolutional_encoders", 1, "lose .* nats more than CNN1"),
-        ("dense_and_compact", 0, "Dense pairs lose .* nats more against convolutional ones at the smaller"),
-        ("dense_and_compact", 1, "Dense pairs lose .* nats less against convolutional ones at the smaller"),
+        ("simple_dense_encoders", 0, "With DNN1 encoders the loss is .* nats lower than"),
+        ("simple_dense_encoders", 1, "With CNN4 encoders the loss is .* nats lower than with DNN1"),
+        ("simple_convolutional_encoders", 0, "encoders the loss is .* nats lower than"),
+        ("simple_convolutional_encoders", 1, "With CNN1 encoders the loss is .* nats lower than with DNN1"),
+        ("decoders", 0, "The loss with these decoders is .* nats lower than with the others"),
+        ("decoders", 1, "The loss with these decoders is .* nats higher than with the others"),
+        ("powerful_convolutional_encoders", 0, "loss is .* nats lower than with CNN1; the margin is 0.50 nats"),
+        ("powerful_convolutional_encoders", 1, "loss is .* nats higher than with CNN1"),
+        ("dense_and_compact", 0, "above that of convolutional ones is .* nats higher at the smaller"),
+        ("dense_and_compact", 1, "above that of convolutional ones is .* nats lower at the smaller"),
         ("kld_in_the_top", 0, r"correlate by -(1\.00|0\.[5-9])"),
         ("collapse_and_reconstruction", 1, r"correlate by \+(1\.00|0\.[5-9])"),
         ("compression_degrades", 0, "goes from 5[0-9]% at 25 to 7[0-9]% at 200"),
@@ -235,7 +235,7 @@ def test_the_page_says_what_was_trained_how_well_and_what_came_out(tmp_path):
     assert 'href="#collapse_atlas"' in text
     assert '<h2 id="collapse_atlas">' in text
     assert "at this budget" not in text
-    assert "Models beside their baselines" in text
+    assert "Models and their baselines" in text
     accuracy = rows.loc[(rows["latent_size"] == 25) & (rows["status"] == "ok"), "probe_accuracy"].mean()
     assert f"<td>{accuracy:.3g}</td><td>0.11</td><td>0.22</td><td>0.33</td>" in text
 

@@ -58,13 +58,13 @@ def test_the_site_builds_without_a_warning_and_has_what_its_pages_link_to(tmp_pa
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse lays out its help in another way there")
-def test_the_reference_of_the_command_line_is_what_the_commands_print():
-    spec = importlib.util.spec_from_file_location("commands", ROOT / "docs/commands.py")
-    commands = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "")
-        spec.loader.exec_module(commands)
-        assert commands.FILE.read_text() == commands.page()
+@pytest.mark.parametrize("page", ["commands.md", "figures.md"])
+def test_a_page_of_the_reference_is_what_the_code_says(page, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "")
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert (ROOT / "docs/reference" / page).read_text() == generate.PAGES[page]()
 
 
 def test_the_table_of_predicted_collapse_is_what_its_code_prints():

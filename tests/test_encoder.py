@@ -384,7 +384,7 @@ def test_codes_that_are_not_finite_are_warned_of_and_so_are_their_images(tmp_pat
     assert warning in capsys.readouterr().err.splitlines()
     np.save(z, np.array([[0, 1, 2], [0, np.nan, 2]], np.float32))
     assert main(["decode", str(tmp_path), z, y]) == 0
-    assert capsys.readouterr().err == f"vae: WARNING: {z}: 1 of 2 codes are not finite; their images say nothing\n"
+    assert capsys.readouterr().err == f"vae: WARNING: {z}: 1 of 2 codes are not finite; their images are meaningless\n"
 
 
 def same(codes, wanted):
@@ -582,14 +582,13 @@ def test_the_compiled_encoder_computes_the_same_and_is_compiled_once(tmp_path, s
     assert package.stat().st_mtime_ns == made
 
 
-def blocks(kind):
-    section = (ROOT / "README.md").read_text().split("## Use a trained encoder")[1].split("\n## ")[0]
-    return re.findall(rf"```{kind}\n(.*?)```", section, re.S)
+def blocks(page, kind):
+    return re.findall(rf"```{kind}\n(.*?)```", (ROOT / page).read_text(), re.S)
 
 
 @pytest.fixture
 def finished(model, pictures, tmp_path, monkeypatch):
-    """A folder in which the README's examples find what they name."""
+    """A folder in which the examples of the documentation find what they name."""
     folder = tmp_path / "results/models/L50_DNN1_CNN4/seed0"
     shutil.copytree(model[1], folder)
     row = {"rank": 1, "label": "L50_DNN1_CNN4", "seed": 0, "status": "ok", "collapsed": False}
@@ -601,23 +600,27 @@ def finished(model, pictures, tmp_path, monkeypatch):
     return folder
 
 
-def test_the_examples_of_the_readme_work(finished, pictures, wanted, capsys):
-    (python,) = blocks("python")
+def test_the_examples_in_python_work(finished, pictures, wanted, capsys):
+    (short,) = blocks("README.md", "python")
     names = {"images": pictures[:20]}
-    exec(python, names)
+    exec(short, names)
+    np.testing.assert_allclose(names["mean"], wanted[0][:20], atol=1e-4)
+    first, second = blocks("docs/how-to/encode-in-python.md", "python")
+    exec(first, names)
     np.testing.assert_allclose(names["mean"], wanted[0][:20], atol=1e-4)
     np.testing.assert_allclose(np.load("latents.npy"), wanted[0][:20], atol=1e-4)
     assert names["codes"].shape == (20, 5)
-    for line in blocks("sh")[0].splitlines():
+    exec(second, names)
+    for line in blocks("docs/how-to/encode-in-python.md", "sh")[0].splitlines():
         assert main(line.removeprefix("vae ").split()) == 0
     assert np.load("decoded.npy").shape == (20, 28, 28)
     assert "results/models/L50_DNN1_CNN4/seed0" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
-def test_the_examples_of_the_readme_in_cpp_work(finished, wanted):
+def test_the_examples_in_cpp_work(finished, wanted):
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    subprocess.run(["bash", "-ec", blocks("sh")[1]], env=environment, check=True)
+    subprocess.run(["bash", "-ec", blocks("docs/how-to/encode-in-cpp.md", "sh")[0]], env=environment, check=True)
     np.testing.assert_allclose(np.load("codes.npy"), wanted[0][:20], atol=1e-4)
 
 

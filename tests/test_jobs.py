@@ -100,8 +100,8 @@ def test_the_figures_wait_for_every_model_and_are_two_files_each():
 
 def test_a_figure_of_what_not_every_study_has_is_drawn_where_one_has_it():
     grid = STUDY["grid"] | {"sweep": {"objective.beta": [2]}}
-    assert set(FIGURES) - set(jobs().figures) == {"rate_distortion", "where_the_nats_go"}
-    assert set(FIGURES) - set(jobs(grid=grid).figures) == {"where_the_nats_go"}
+    assert set(FIGURES) - set(jobs().figures) == {"rate_distortion", "loss_decomposition"}
+    assert set(FIGURES) - set(jobs(grid=grid).figures) == {"loss_decomposition"}
     assert set(FIGURES) - set(jobs(evaluation={"gap_images": 5}).figures) == {"rate_distortion"}
 
 

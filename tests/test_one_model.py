@@ -78,8 +78,8 @@ def test_the_example_of_the_docstring_works():
     assert doctest.testmod(one_model).failed == 0
 
 
-def test_the_lines_of_the_readme_work(tmp_path, monkeypatch):
-    section = (ROOT / "README.md").read_text().split("## Train one model in Python")[1]
+def test_the_lines_of_the_docs_work(tmp_path, monkeypatch):
+    section = (ROOT / "docs/how-to/use-models-in-python.md").read_text().split("## Train one model")[1]
     (lines,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.S)
     monkeypatch.chdir(tmp_path)
     names = {"images": IMAGES[:, 0]}

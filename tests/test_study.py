@@ -37,7 +37,9 @@ def test_latents_are_what_the_encoder_says_of_the_test_images(study):
 
 def test_the_examples_of_the_docs_work(study, tmp_path, monkeypatch):
     """On models of colour images, by other names; the doubts that they are trained are none of this test."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/use-models-in-python.md").read_text(), re.S)
+    page = (ROOT / "docs/how-to/use-models-in-python.md").read_text()
+    # Another test trains.
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "vae.train" not in block]
     text = "\n".join(blocks).replace("L50_DNN1_CNN4", "L3_DNN1_CNN5").replace("dimension=3", "dimension=2")
     (tmp_path / "results").symlink_to(study.results)
     monkeypatch.chdir(tmp_path)

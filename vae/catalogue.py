@@ -50,68 +50,67 @@ for figure in (
     Figure(
         "collapse_atlas",
         "0 Claims",
-        "Above: for each latent size, encoder (row) and decoder (column), the share of seeds that collapsed, and in"
-        " each"
-        " cell the mean KLD. Middle: over the latent size, the share of collapsed models beside the effective beta, the"
-        " weight of the KLD in what was minimised; and KLD and active units of every model beside what the theory of"
-        " linear VAEs says. Below: the KLD of every latent dimension, sorted, a line per model (orange where it is"
-        " collapsed), and the theory in black. The theory knows nothing of architectures: it takes the variances of the"
-        " images' principal directions and the effective beta, and says that a direction is coded where its variance"
-        " exceeds beta times the noise. Values below 0.001 are drawn there.",
+        "Above: for each latent size, encoder (row) and decoder (column), the share of seeds that collapsed (colour)"
+        " and the mean KLD (number). Middle: over the latent size, the share of collapsed models and the effective"
+        " beta, which is the weight of the KLD in the objective; the KLD and the active units of every model, beside"
+        " the prediction of the theory of linear VAEs. Below: the KLD of every latent dimension, sorted, one line per"
+        " model (orange if it collapsed), and the theory in black. The theory does not depend on architectures: it"
+        " takes the variances of the images' principal directions and the effective beta, and predicts that a direction"
+        " is encoded if its variance exceeds beta times the variance of the noise. Values below 0.001 are drawn at"
+        " 0.001.",
     ),
     Figure(
-        "where_the_nats_go",
+        "loss_decomposition",
         "0 Claims",
-        "First: what each model loses, from below: what the decoder's log p(x) lacks (of the entropy of the images,"
-        " where that is known, and else of the best decoder here), what no diagonal Gaussian can do better, what the"
-        " encoder loses by answering all images with one network, and what of that test images add. Means over seeds,"
-        " with the 95% interval of the sum between seeds; hatched where another model of the architecture shows that"
-        " training stopped half a nat or more before its end. Then the encoder swap: each encoder is fitted anew to"
-        " decoders that are frozen. A row says who infers well, a column which encoder trained a good decoder. Last,"
-        " where beta is swept, distortion over rate.",
+        "First page: the −ELBO of each model in four parts, from below: the misfit of the decoder (against the entropy"
+        " of the images where it is known, otherwise against the best decoder of the study), the approximation gap of"
+        " diagonal Gaussians, the amortisation gap of the encoder on training images, and what test images add to it."
+        " Bars are means over seeds, with the 95% interval of the sum between seeds. A bar is hatched if another model"
+        " of the same architecture shows that training stopped half a nat or more above the optimum. Second page, if"
+        " encoders are swapped: each encoder is refitted to frozen decoders. Rows compare encoders by how well they"
+        " infer, columns by how good a decoder they trained. Last page, if beta is swept: distortion over rate.",
         shows="evaluation.gap_images",
     ),
     Figure(
         "effects",
         "0 Claims",
-        "First page: how much of the variance of each measure encoder, decoder and the interactions explain, of what"
-        " the latent size leaves (an analysis of variance; with one seed the interaction of all three choices cannot"
-        " be told from the seed). How much the latent size explains stands beside each measure: under the mean"
-        " reduction it sets the weight of the KLD. Second page: how far the models with each encoder or decoder are"
-        " from the mean of all, compared within blocks that have all else in common, with 95% intervals: between"
-        " seeds, or with one seed over the contexts of the grid. Losses and distance are better to the left, accuracy"
-        " and IWAE bound to the right.",
+        "First page: the share of the variance of each measure that encoder, decoder and their interactions explain"
+        " at equal latent size (analysis of variance; with one seed the interaction of all three choices cannot be"
+        " separated from the seed). The share of the latent size stands beside each measure: under the mean reduction"
+        " the latent size sets the weight of the KLD. Second page: the mean difference of the models with each encoder"
+        " or decoder from the mean of all, compared within blocks that have all other choices in common, with 95%"
+        " intervals: between seeds, or with one seed over the contexts of the grid. For losses and distances, left is"
+        " better; for accuracy and IWAE bound, right is better.",
     ),
     Figure(
         "kld_ranked",
         "2 Losses",
-        "All models ranked by the KLD of their codes from the prior, on a logarithmic axis. Orange squares are"
-        " collapsed: in at least half of the seeds their KLD is below the dashed threshold. Values below 1e-6 are drawn"
-        " at the edge.",
+        "All models, ranked by the KLD between posterior and prior, on a logarithmic axis. Orange squares are"
+        " collapsed models: in at least half of the seeds their KLD is below the dashed threshold. Values below 1e-6"
+        " are drawn at the edge.",
     ),
     Figure(
         "reconstruction_ranked",
         "2 Losses",
-        "All models, ranked by reconstruction of the validation images, with the reconstruction of the test images"
-        " (circles and squares, lower axis) and the KLD of the same model (green crosses, upper axis, logarithmic). The"
-        " dashed line is the loss of the constant decoder, which answers every image with the mean training image:"
-        " about the best that a completely collapsed model can do.",
+        "All models, ranked by the reconstruction loss on validation images. Circles and squares: the reconstruction"
+        " loss on test images (lower axis). Green crosses: the KLD of the same model (upper axis, logarithmic). The"
+        " dashed line is the loss of the constant decoder (mean training image), about the best that a completely"
+        " collapsed model can reach.",
     ),
     Figure(
         "reconstruction_top_quartile",
         "2 Losses",
-        "The best quarter of the models by reconstruction of the validation images, with that of the test images (lower"
-        " axis) and the KLD of the same model (green crosses,"
-        " upper axis, logarithmic). Crosses that move left as rank worsens mean that a model that codes more"
-        " reconstructs better.",
+        "The best quarter of the models by the reconstruction loss on validation images: the loss on test images"
+        " (lower axis) and the KLD of the same model (green crosses, upper axis, logarithmic). If crosses move left"
+        " from the best rank to the worst, models with a higher KLD reconstruct better.",
     ),
     Figure(
         "top_quartile_counts",
         "3 Architectures",
-        "How many models of the top quartile by reconstruction have each latent size, encoder and decoder. The"
-        " orange line is the count to expect if this choice made no difference among architectures that have the two"
-        " other choices in common. A star marks a count that differs from it at 5%, by the exact distribution under"
-        " permutations within these blocks, corrected for the number of bars.",
+        "The number of models of each latent size, encoder and decoder in the top quartile by reconstruction. The"
+        " orange line is the count expected by chance, if this choice made no difference among architectures that have"
+        " the two other choices in common. A star marks a count that differs from it at the 5% level, by an exact"
+        " permutation test within these blocks, corrected for the number of bars.",
     ),
     Figure(
         "top_quartile_counts_by_latent_size",
@@ -122,20 +121,19 @@ for figure in (
     Figure(
         "rate_distortion",
         "3 Architectures",
-        "What a rate buys: for every architecture the reconstruction loss of the test images (distortion) over their"
-        " KLD (rate), as means over seeds, at each weight of the KLD that the study sweeps. Between the points, which"
-        " lie on their lower convex hull, runs a cubic curve whose slope at each point is minus the weight, as at an"
-        " optimum. At equal rate, a lower curve is a better architecture.",
+        "Distortion (reconstruction loss on test images) over rate (KLD) for every architecture, as means over seeds,"
+        " at each weight of the KLD that the study sweeps. A cubic curve joins the points on the lower convex hull; its"
+        " slope at each point is minus the weight, as at an optimum. At equal rate, a lower curve is a better"
+        " architecture.",
         shows="objective.beta",
     ),
     Figure(
         "pca_top_quartile",
         "4 Latent spaces",
         "Posterior means of up to 2,000 test images in their first two principal components, one panel per model of the"
-        " top quartile, best reconstruction first, coloured by class where the dataset has labels. Above each panel:"
-        " rank, model, and the share of the variance that the two components hold; where it is small, classes that"
-        " overlap here may well lie apart in the other dimensions. With several seeds, the first that did not diverge"
-        " is"
+        " top quartile, best reconstruction first, coloured by class if the dataset has labels. Above each panel: rank,"
+        " model, and the share of the variance that the two components explain. If it is small, classes that overlap"
+        " here may be separable in the other dimensions. With several seeds, the first one that did not diverge is"
         " shown.",
     ),
     Figure(
@@ -147,9 +145,9 @@ for figure in (
     Figure(
         "reconstructions",
         "5 Images",
-        "The first test image of each class (the first ten images, where there are no labels), and what the three best,"
-        " the three median and the three worst models by reconstruction make of them, each decoded from one draw of its"
-        " code by the exported models. Below each name: rank, reconstruction and KLD in nats per image.",
+        "The first test image of each class (the first ten images, if there are no labels), and its reconstructions by"
+        " the three best, the three median and the three worst models by reconstruction, each decoded by the exported"
+        " models from one sampled code. Below each name: rank, reconstruction loss and KLD in nats per image.",
         on_page=False,
     ),
     Figure(
@@ -162,9 +160,9 @@ for figure in (
     Figure(
         "training_curves",
         "6 Training",
-        "Reconstruction and KLD over the training, as means over each epoch while the weights move. One panel per"
-        " encoder and decoder, one line per latent size and seed. The dashed line is the loss of the constant decoder"
-        " (the mean training image); first epochs may lie above the panel.",
+        "Reconstruction loss and KLD on training images, as means over each epoch. One panel per encoder and decoder,"
+        " one line per latent size and seed. The dashed line is the loss of the constant decoder (mean training"
+        " image); the first epochs may lie above the panel.",
         on_page=False,
     ),
 ):
@@ -187,7 +185,7 @@ for stage in (
     ),
     Stage(
         "baselines",
-        "measure the baselines: pixels, their components, the linear VAE, encoders before training, and the truth",
+        "measure the baselines: pixels, their principal components, the linear VAE, untrained encoders, true entropy",
         ("dataset",),
         {
             "pixels": "baselines/pixels.json",
@@ -265,7 +263,7 @@ for stage in (
     ),
     Stage(
         "gaps",
-        "measure what models lose by inference, and what of that is their encoder's",
+        "measure the inference gaps of models: approximation and amortisation",
         ("dataset", "train"),
         {"gaps": "gaps.json", "per_image": "gaps.npz"},
         of="model",
@@ -275,7 +273,7 @@ for stage in (
     ),
     Stage(
         "swap",
-        "fit every encoder anew to the decoders of a pair, which stay as they are",
+        "refit every encoder to the frozen decoders of a pair",
         ("dataset", "tune", "train"),
         {"swap": "swap/{encoder}_{decoder}.json"},
         of="pair",
@@ -295,7 +293,7 @@ for stage in (
     ),
     Stage(
         "quantise",
-        "write encoders in 8-bit integers, and measure what that costs",
+        "write encoders in 8-bit integers, and measure the loss of accuracy",
         ("dataset", "train", "export", "measure"),
         {"encoder": "encoder.int8.onnx", "cost": "encoder.int8.json"},
         of="model",
@@ -327,7 +325,7 @@ for stage in (
     ),
     Stage(
         "claims",
-        "test the paper's claims, and say which choice decides what",
+        "test the claims, and measure the effect of every choice",
         ("tables",),
         {
             "claims": "tables/claims.csv",
@@ -350,7 +348,7 @@ for stage in (
     ),
     Stage(
         "explore",
-        "write the page to explore the models of a study with",
+        "write the page to explore the models of a study",
         ("dataset", "train", "measure", "baselines", "tables", "claims"),
         {"page": "explore.html"},
     ),
@@ -363,14 +361,14 @@ ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 TOOLS = Registry[str]("tool")
 for name, summary in {
-    "status": "say how far a study has come, what failed, and how long the rest may take",
-    "models": "list the models of a study, best first: which, in which order, as text, CSV, JSON or Markdown",
+    "status": "show the progress of a study: what is done, what failed, and the time that is left",
+    "models": "list the models of a study that meet a condition, as text, CSV, JSON or Markdown",
     "encode": "encode images (IDX, .npy, PNGs) with a trained encoder",
     "decode": "decode codes with a trained decoder",
     "bundle": "write a model as a folder to publish, with a card and test data",
-    "provenance": "say where the numbers of a model come from",
-    "compare": "lay two studies beside each other",
-    "view": "open studies in the browser, to look at models and to draw for them",
+    "provenance": "show where the numbers of a model come from",
+    "compare": "compare two studies",
+    "view": "explore studies in the browser, and encode what you draw",
     "track": "show a study in TensorBoard or MLflow, after or while it runs",
     "native": "build the encoder in C++",
 }.items():

@@ -18,12 +18,12 @@ from vae.catalogue import FIGURES
 # Units that are shown in percent.
 PERCENT = {"share": "%", "accuracy": " points", "points of accuracy": " points"}
 RULE = (
-    "A number is above zero where its claim holds, but for a share. Models are compared that have all but the compared"
-    " choice in common, their seed too. A claim is supported where the 95% interval of its number is above zero,"
-    f" contradicted where it is below, and equivalent where it lies within {MARGIN} nats of zero (or one point of"
-    " accuracy): then there is no difference that matters. An identity follows from the meaning of its words, and is"
-    " not counted. With several seeds the interval is that between seeds, with one it is over the contexts of this"
-    " grid."
+    "The number of a claim is above zero if the claim holds, except for shares. Models are compared within blocks that"
+    " have all other choices and the seed in common. A claim is supported if the 95% interval of its number is above"
+    f" zero, contradicted if it is below, and equivalent if it lies within the margin of {MARGIN} nats (or one point of"
+    " accuracy) around zero: then there is no difference that matters. An identity follows from the definition of its"
+    " terms, and is not counted. With several seeds the interval is between seeds; with one seed it is over the"
+    " contexts of this grid."
 )
 # Measures on the page of claims: the column of the table of models, and its baselines.
 BASELINES = {
@@ -85,7 +85,7 @@ def finding(rows: pd.DataFrame, shares: pd.DataFrame) -> str:
     """What a study finds first, for a title: which side decides more of how well its models reconstruct."""
     of = _sides(shares)
     if not of:
-        return f"{len(rows)} models: what each loses of an image, and how much its code says of it"
+        return f"{len(rows)} models by rate and distortion"
     first, second = sorted(of, key=lambda side: -of[side])
     return (
         f"The {first} matters more than the {second}: {of[first]:.0%} against {of[second]:.0%} of the variance of"
@@ -133,7 +133,7 @@ def _what_came_out(first: pd.DataFrame, shares: pd.DataFrame) -> str:
     counted = [f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {name}" for name in VERDICTS if name in counts]
     said = f"Of {len(first) - counts.get(IDENTITY, 0)} claims of the paper, {', '.join(counted)}"
     if IDENTITY in counts:
-        said += ", not counting what follows from the meaning of its words"
+        said += ", not counting one that follows from its definition"
     explained = ""
     if of := _sides(shares):
         chance = "" if "seed" in set(shares["term"]) else " and chance"
@@ -157,8 +157,8 @@ def _trained(rows: pd.DataFrame, budget: pd.DataFrame) -> str:
     """Whether the models are trained: what twice the budget gains, and how far they are from their optimum at least."""
     slack = rows["slack"].dropna()
     far = (
-        f" {(slack > certificate.FLAGGED).sum()} of {len(slack)} models are more than {certificate.FLAGGED} nats from"
-        " their optimum, as another model of their architecture does better under their own objective."
+        f" {(slack > certificate.FLAGGED).sum()} of {len(slack)} models are more than {certificate.FLAGGED} nats above"
+        " their optimum: another model of their architecture does better under their own objective."
     )
     if budget["gain"].isna().all():
         reason = "each sentinel diverged" if len(budget) else "no sentinel was trained for longer"
@@ -181,9 +181,9 @@ def comparison(table: pd.DataFrame, first: Study, second: Study, figure: Path) -
         "comparison.html",
         title=f"{first.name} and {second.name}",
         summary=(
-            f"Of {len(table)} claims: {said}. A verdict survives where both studies decide alike; two that are"
-            " undecided say nothing. The difference of a claim's number has an interval of its own: where it leaves"
-            " zero out, the studies differ, whatever their verdicts."
+            f"Of {len(table)} claims: {said}. A verdict is robust if both studies decide alike; two undecided verdicts"
+            " say nothing. The difference of a claim's number has its own interval: if it excludes zero, the studies"
+            " differ, whatever their verdicts."
         ),
         names=(first.name, second.name),
         claims=list(table.itertuples()),

@@ -1,4 +1,4 @@
-"""Write the page to explore a study with."""
+"""Write the page to explore a study."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Measure what models lose by inference: the gaps between log p(x) and what their encoders reach of it."""
+"""Measure the inference gaps of models: between log p(x) and the ELBO that their encoders reach."""
 
 import argparse
 import logging

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--classifier", type=Path, required=True, help="classifier.npz, as `classifier` writes it")
     parser.add_argument("--likelihood-samples", type=int, required=True, help="codes per image of the IWAE bound")
-    parser.add_argument("--likelihood-images", type=int, help="test images of that bound; all if not given")
+    parser.add_argument("--likelihood-images", type=int, help="test images of that bound (default: all)")
 
 
 def run(args: argparse.Namespace) -> None:

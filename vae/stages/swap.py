@@ -1,7 +1,7 @@
-"""Fit every encoder of a study anew to trained decoders, which stay as they are.
+"""Refit every encoder of a study to trained decoders, which are frozen.
 
-Encoders that are fitted to one decoder differ by what they fail to infer, and by nothing else; decoders to which all
-are fitted, by what their own encoders had them learn (Cremer, Li & Duvenaud 2018).
+Encoders that are refitted to the same decoder differ by their amortisation gap alone; decoders to which all encoders
+are refitted differ by what they learned with their own encoders (Cremer, Li & Duvenaud 2018).
 """
 
 import argparse

@@ -25,9 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shared.add(
         parser, "--config", "--dataset", "--families", "--tuning", "--threads", "--jobs-per-gpu", "--done", "models"
     )
-    parser.add_argument("--sweep", default="{}", help="what the study sweeps, as JSON; nothing if not given")
     parser.add_argument(
-        "--max-memory", type=int, metavar="MIB", help="memory to train in, of the device; what is free if not given"
+        "--sweep", default="{}", help="the keys and values that the study sweeps, as JSON (default: none)"
+    )
+    parser.add_argument(
+        "--max-memory", type=int, metavar="MIB", help="memory of the device to train in (default: all that is free)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Lay two studies beside each other: verdicts side by side, and the architectures whose rank shifts."""
+"""Compare two studies: their verdicts side by side, and the architectures whose ranks shift."""
 
 import argparse
 from pathlib import Path
@@ -11,8 +11,8 @@ from vae.report import figures, pages
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The two studies, and the folder to write."""
     parser.add_argument("results_a", type=Path, help="the results folder of a study")
-    parser.add_argument("results_b", type=Path, help="that of another")
-    parser.add_argument("--output", type=Path, default=Path("comparison"), help="folder; comparison by default")
+    parser.add_argument("results_b", type=Path, help="the results folder of another study")
+    parser.add_argument("--output", type=Path, default=Path("comparison"), help="folder to write (default: comparison)")
 
 
 def run(args: argparse.Namespace) -> None:

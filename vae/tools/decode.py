@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="the folder of a model, or its decoder.onnx")
     parser.add_argument("codes", type=Path, help="codes to read")
     parser.add_argument("output", type=Path, help="the .npy to write")
-    parser.add_argument("--threads", type=int, help="CPU threads; all if not given")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
     shared.add(parser, "--overwrite")
 
 

@@ -16,8 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, help="images to read")
     parser.add_argument("output", type=Path, help="the .npy to write")
     parser.add_argument("--runtime", default="auto", choices=RUNTIMES)
-    parser.add_argument("--threads", type=int, help="CPU threads; all if not given")
-    parser.add_argument("--sample", type=int, metavar="SEED", help="write draws from q(z|x), not its means")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("--sample", type=int, metavar="SEED", help="write samples of q(z|x) in place of its means")
     parser.add_argument("--log-variance", type=Path, metavar="FILE", help="write log-variances too, as .npy")
     shared.add(parser, "--device", "--overwrite")
 

@@ -1,4 +1,4 @@
-"""List the models of a study, best first: those that meet a condition, in any order, as text, CSV, JSON or Markdown."""
+"""List the models of a study that meet a condition, in any order, as text, CSV, JSON or Markdown."""
 
 import argparse
 import json
@@ -41,7 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The folder of a study; which models, in which order, which columns, and how they are written."""
     # A column to sort by may begin with a minus, which argparse lets values do that look like negative numbers.
     parser._negative_number_matcher = re.compile(r"-[A-Za-z_][\w.]*(,.*)?$")
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="the folder of a study; results")
+    parser.add_argument(
+        "results", type=Path, nargs="?", default=Path("results"), help="the results of a study (default: results)"
+    )
     parser.add_argument(
         "--where",
         metavar="CONDITION",
@@ -51,11 +53,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sort",
         metavar="COLUMN[,-COLUMN]",
-        help="by these columns, from the largest where a minus stands before it; missing values come last; rank",
+        help="by these columns, a minus from the largest; missing values come last (default: rank)",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N of them; all if not given")
-    parser.add_argument("--columns", metavar="COLUMN[,COLUMN]", help="show these, or 'all'")
-    parser.add_argument("--format", choices=list(FORMATS), default="table", help="table by default")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N models (default: all)")
+    parser.add_argument("--columns", metavar="COLUMN[,COLUMN]", help="columns to show, or 'all'")
+    parser.add_argument("--format", choices=list(FORMATS), default="table", help="(default: table)")
 
 
 def run(args: argparse.Namespace) -> None:

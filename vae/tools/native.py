@@ -10,7 +10,9 @@ from vae.errors import UserError
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to do, and where to copy what is built."""
     parser.add_argument("action", choices=["build"], help="build it for this machine, once")
-    parser.add_argument("--copy-to", type=Path, metavar="FOLDER", help="copy program, library and header there")
+    parser.add_argument(
+        "--copy-to", type=Path, metavar="FOLDER", help="copy program, library and header to this folder"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Say which command and source the numbers of a model come from, and whether its files are as they were written."""
+"""Show where the numbers of a model come from: command, source and versions, and whether its files are unchanged."""
 
 import argparse
 from pathlib import Path

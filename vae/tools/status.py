@@ -1,6 +1,7 @@
-"""Say how far a study has come: how many jobs are done, running, failed or waiting, and how long the rest may take.
+"""Show the progress of a study: how many jobs are done, running, failed or waiting, and how long the rest may take.
 
-Exit code: 0 where all is done or Snakemake is at work, 1 where a job failed, or nobody works at what is not done.
+Exit code: 0 if all jobs are done or Snakemake is running, 1 if a job failed, or if jobs are left and no Snakemake is
+running.
 """
 
 import argparse
@@ -18,8 +19,10 @@ LISTED = 20  # jobs of a state that are named
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The folder of a study, and how its state is written."""
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="the folder of a study; results")
-    parser.add_argument("--format", choices=["text", "json"], default="text", help="text by default")
+    parser.add_argument(
+        "results", type=Path, nargs="?", default=Path("results"), help="the results of a study (default: results)"
+    )
+    parser.add_argument("--format", choices=["text", "json"], default="text", help="(default: text)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,9 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=int,
         metavar="N",
-        help=f"test images whose codes TensorBoard projects, of every model; 0 for none, {IMAGES} if not given",
+        help=f"test images of every model whose codes TensorBoard projects (default: {IMAGES}; 0 for none)",
     )
-    parser.add_argument("--experiment", metavar="NAME", help="of MLflow; that of the study's folder if not given")
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="the experiment of MLflow (default: the name of the study's folder)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Open studies in the browser: models to look at, and to try by drawing; or write one file that has some in it."""
+"""Explore studies in the browser, and encode what you draw; or write one HTML file that contains models."""
 
 import argparse
 import base64
@@ -25,20 +25,24 @@ log = logging.getLogger(__name__)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The folders of studies, and where to show or to write them."""
-    parser.add_argument("results", type=Path, nargs="*", default=[Path("results")], help="folders of studies; results")
-    parser.add_argument("--port", type=int, default=0, help="of the page on this machine; any that is free by default")
-    parser.add_argument("--no-browser", action="store_true", help="print the address, and open nothing")
     parser.add_argument(
-        "--runtime", type=Path, metavar="FOLDER", help="that of onnxruntime-web, where npm is not there"
+        "results", type=Path, nargs="*", default=[Path("results")], help="results of studies (default: results)"
     )
     parser.add_argument(
-        "--pack", type=Path, metavar="PAGE", help="write one .html with models in it, and serve nothing"
+        "--port", type=int, default=0, help="port of the page on this machine (default: any that is free)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
+    parser.add_argument(
+        "--runtime", type=Path, metavar="FOLDER", help="the folder `dist` of onnxruntime-web, if there is no npm"
+    )
+    parser.add_argument(
+        "--pack", type=Path, metavar="PAGE", help="write one HTML file that contains models, and serve nothing"
     )
     parser.add_argument(
         "--models",
         nargs="+",
         metavar="LABEL",
-        help="which models are in it, as L50_DNN1_CNN4 or L50_DNN1_CNN4.1 (seed)",
+        help="the models in that file, such as L50_DNN1_CNN4, or L50_DNN1_CNN4.1 for seed 1",
     )
 
 

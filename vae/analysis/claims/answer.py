@@ -1,4 +1,4 @@
-"""Claims of this project's own, on where the nats go: what encoders fail to infer, and what decoders have learned.
+"""Claims of this project's own, on the parts of the loss: the gaps of inference, and the misfit of decoders.
 
 They are tested where a study has measured the gaps of inference; two need the encoder swap and a sweep of the weight of
 the KLD too. Simple networks are those of one layer or block, complex ones the deeper ones of the same family.
@@ -13,8 +13,8 @@ from vae.analysis.claims.testing import Parts, Tested, differences
 from vae.catalogue import FIGURES
 from vae.registry import Registry
 
-FIGURE = "where_the_nats_go"
-LACKING = "no family has a simple and a complex encoder whose gaps are known"
+FIGURE = "loss_decomposition"
+LACKING = "no family has a simple and a complex encoder with measured gaps"
 
 
 def simple_encoders_infer_as_well(view: View) -> Parts:
@@ -38,7 +38,7 @@ def _excess(view: View, gap: str) -> Parts:
     return {name: values for name, values in parts.items() if np.isfinite(values).any()}
 
 
-def who_infers_matters_more(view: View) -> Parts:
+def inferring_encoder_matters_more(view: View) -> Parts:
     """The spread over encoders that infer less that over those that trained the decoder, by latent size and decoder."""
     if view.swap.empty:
         return {}
@@ -75,8 +75,8 @@ def _size(value: float) -> str:
 
 def _rows_and_columns(view: View, tested: Tested) -> str:
     return (
-        "With a decoder that is frozen, losses vary"
-        f" {_size(-tested.value)} by who infers than by who trained the decoder."
+        f"With frozen decoders, the standard deviation of the loss is {_size(-tested.value)} over the encoders that"
+        " infer than over those that trained the decoder."
     )
 
 
@@ -84,23 +84,22 @@ ANSWERS: Registry[Claim] = Registry("claim")
 for claim in (
     Claim(
         "amortisation",
-        "Simple encoders lose nothing to complex ones by amortisation.",
-        "what the amortisation gap of simple encoders may exceed that of complex ones by on training images, less what"
-        " it does",
+        "Simple encoders have no larger amortisation gap than complex ones.",
+        "margin of equivalence, less the difference of the amortisation gaps of simple and complex encoders on training"
+        " images",
         "nats",
         FIGURE,
         differences(simple_encoders_infer_as_well, LACKING),
         lambda view, tested: (
             f"On training images the amortisation gap of simple {tested.least} encoders is"
-            f" {_size(tested.value - view.ranking.margin)} than that of complex ones; up to"
-            f" {view.ranking.margin:.2f} nats more is nothing."
+            f" {_size(tested.value - view.ranking.margin)} than that of complex ones; the margin is"
+            f" {view.ranking.margin:.2f} nats."
         ),
     ),
     Claim(
         "generalisation",
-        "What complex encoders gain is lost again on test images.",
-        "by how much more the amortisation gap grows from training to test images with complex encoders than with"
-        " simple ones",
+        "Complex encoders generalise worse to test images.",
+        "growth of the amortisation gap from training to test images with complex encoders, less that with simple ones",
         "nats",
         FIGURE,
         differences(complex_encoders_generalise_less, LACKING, negligible=True),
@@ -111,16 +110,17 @@ for claim in (
     ),
     Claim(
         "who_infers",
-        "Who trained the decoder matters less than who infers.",
-        "standard deviation of the loss over encoders that are fitted to a decoder, less that over its trainers",
+        "The encoder that infers matters more than the encoder that trained the decoder.",
+        "standard deviation of the loss over encoders that are refitted to a frozen decoder, less that over the"
+        " encoders that it was trained with",
         "nats",
         FIGURE,
-        differences(who_infers_matters_more, "no encoder was fitted to the decoder of another", negligible=True),
+        differences(inferring_encoder_matters_more, "no encoder was fitted to the decoder of another", negligible=True),
         _rows_and_columns,
     ),
     Claim(
         "rate_and_decoder",
-        "At equal rate, convolutional decoders distort less.",
+        "At equal rate, convolutional decoders have less distortion.",
         "mean distance of the rate-distortion curve with a dense decoder above that with a convolutional one, all else"
         " equal",
         "nats",
@@ -130,7 +130,9 @@ for claim in (
             "the weight of the KLD is not swept, or there are no decoders of both families",
             negligible=True,
         ),
-        lambda view, tested: f"At equal rate, convolutional decoders distort by {_size(tested.value)} than dense ones.",
+        lambda view, tested: (
+            f"At equal rate, convolutional decoders have {_size(tested.value)} distortion than dense ones."
+        ),
     ),
 ):
     FIGURES[claim.figure]  # an unknown figure is refused here

@@ -97,13 +97,13 @@ def better_than_collapsed(view: View) -> float:
 
 
 def _leader(view: View, tested: Tested, first: str) -> str:
-    """Who of the first and the rival that stands for all others loses less, and by how much."""
+    """Whether the first or the rival that stands for all others has the lower loss, and by how much."""
     ahead, behind = (first, tested.least) if tested.value >= 0 else (tested.least, first)
-    return f"{ahead} encoders lose {view.amount(tested.value)} less than {behind}."
+    return f"With {ahead} encoders the loss is {view.amount(tested.value)} lower than with {behind}."
 
 
 def _gain(view: View, difference: float) -> str:
-    return f"{view.amount(difference)} {'less' if difference >= 0 else 'more'}"
+    return f"{view.amount(difference)} {'lower' if difference >= 0 else 'higher'}"
 
 
 def _accuracy(view: View, size: int) -> float:
@@ -129,8 +129,8 @@ for claim in (
     ),
     Claim(
         "collapse_and_reconstruction",
-        "Models that code less reconstruct worse.",
-        "rank correlation of KLD and reconstruction over the decoders, its sign turned",
+        "Models with a lower KLD reconstruct worse.",
+        "negative rank correlation of KLD and reconstruction loss over the decoders",
         "correlation",
         "reconstruction_ranked",
         differences(less_code_reconstructs_worse, "too few decoders, or every model collapsed", most=1),
@@ -140,8 +140,8 @@ for claim in (
     ),
     Claim(
         "kld_in_the_top",
-        "Among the best, more KLD goes with better reconstruction.",
-        "rank correlation of KLD and reconstruction among the best of a latent size, its sign turned",
+        "Among the best models, a higher KLD goes with better reconstruction.",
+        "negative rank correlation of KLD and reconstruction loss among the best models of a latent size",
         "correlation",
         "reconstruction_top_quartile",
         differences(more_code_among_the_best, "too few models in the top of a latent size", most=1),
@@ -153,14 +153,14 @@ for claim in (
     ),
     Claim(
         "collapsed_are_beaten",
-        "Models with KLD beat collapsed ones.",
-        "share of pairs of a model that is not collapsed and one that is in which the first loses less",
+        "Models with a KLD above zero beat collapsed ones.",
+        "share of pairs, one model collapsed and the other not, in which the latter has the lower loss",
         "share",
         "reconstruction_ranked",
         identity(better_than_collapsed),
         lambda view, tested: (
-            "A collapsed model is one whose code tells next to nothing: it cannot reconstruct much better than the"
-            " constant decoder, whatever its architecture."
+            "This follows from the definition: the code of a collapsed model carries next to no information, so it"
+            " cannot reconstruct much better than the constant decoder."
         ),
     ),
     Claim(
@@ -186,23 +186,23 @@ for claim in (
     Claim(
         "decoders",
         "Decoders of several convolutional blocks or one dense layer do well.",
-        "loss of other decoders less theirs, at equal latent size, encoder and seed",
+        "loss of the other decoders less that of these, at equal latent size, encoder and seed",
         "loss",
         "top_quartile_counts",
         differences(good_decoders, "there is none of these decoders, or no other", negligible=True),
-        lambda view, tested: f"They lose {_gain(view, tested.value)} than the others.",
+        lambda view, tested: f"The loss with these decoders is {_gain(view, tested.value)} than with the others.",
         by=("ranking",),
     ),
     Claim(
         "powerful_convolutional_encoders",
         "Powerful convolutional encoders do no harm.",
-        "what deeper ones may lose more than CNN1 before it counts as harm, less what they do",
+        "margin of equivalence, less the loss of deeper convolutional encoders above that of CNN1",
         "loss",
         "top_quartile_counts_by_latent_size",
         differences(deep_encoders, "there is no CNN1 encoder, or no deeper one"),
         lambda view, tested: (
-            f"Encoders of several blocks lose {_gain(view, tested.value - view.ranking.margin)} than CNN1; up to"
-            f" {view.amount(view.ranking.margin)} more is no harm."
+            f"With encoders of several blocks the loss is {_gain(view, tested.value - view.ranking.margin)} than with"
+            f" CNN1; the margin is {view.amount(view.ranking.margin)}."
         ),
         by=("ranking",),
     ),
@@ -231,13 +231,13 @@ for claim in (
     Claim(
         "dense_and_compact",
         "Dense networks cope worse with compact latents than convolutional ones.",
-        "loss of dense less convolutional pairs of like depth at the smaller latent sizes, less that at the larger",
+        "loss of dense pairs above convolutional ones of the same depth, at smaller latent sizes less at larger ones",
         "loss",
         "top_quartile_counts_by_latent_size",
         differences(compact_latents, "there is one latent size alone, or one family", negligible=True),
         lambda view, tested: (
-            f"Dense pairs lose {_gain(view, -tested.value)} against convolutional ones at the smaller latent sizes than"
-            " at the larger."
+            f"The loss of dense pairs above that of convolutional ones is {_gain(view, -tested.value)} at the smaller"
+            " latent sizes than at the larger."
         ),
         by=("ranking",),
     ),

@@ -47,7 +47,7 @@ class View:
     def coded(self) -> Grid:
         """The part of the grid whose latent sizes have a model that did not collapse.
 
-        Where all did, no code tells the decoder anything, and architectures cannot differ by what they code.
+        Where all did, codes carry no information, and architectures cannot differ by it.
         """
         collapsed = self.grid.measures["collapsed"]
         sizes = self.grid.levels["latent_size"]

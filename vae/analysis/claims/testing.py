@@ -79,14 +79,14 @@ def _rests_on(part: Estimate) -> str:
 
 def _reason(part: Estimate, low: float, high: float, margin: float | None) -> str:
     if not np.isfinite(low):
-        return "one context and one seed give no interval"
+        return "one context with one seed gives no interval"
     spans = f"the interval spans {low:+.2g} to {high:+.2g}"
     if part.seeds == 1:
-        return f"{spans} over the contexts of this grid, and one seed cannot tell contexts from chance"
+        return f"{spans} over the contexts of this grid, and one seed cannot separate contexts from chance"
     more = part.seeds_to_decide(margin)
     if more is None:
         return spans
-    return f"{spans}; by the spread between seeds, about {more - part.seeds} more would decide"
+    return f"{spans}; at this spread between seeds, about {more - part.seeds} more would decide"
 
 
 def share(values: Callable[[View], np.ndarray], lacking: str) -> Callable[[View], Tested]:

@@ -68,7 +68,7 @@ def verdicts(
                 row(claim, of) for claim in CLAIMS.values() if all(first[name] or name in claim.by for name in first)
             ]
     if "amortisation_gap" in rows:
-        # What inference loses of a model that is not trained to the end says nothing of its architecture.
+        # The gaps of a model that is not trained to the end are not those of its architecture.
         trained = rows.assign(**{gap: rows[gap].where(rows["slack"] <= FLAGGED) for gap in GAPS})
         whole = replace(view(trained), swap=pd.DataFrame() if swap is None else swap, curves=list(curves))
         parts += [row(claim, whole, "answer") for claim in ANSWERS.values()]

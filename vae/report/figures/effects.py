@@ -36,9 +36,9 @@ def effects(study: Study) -> list[Figure]:
     seeds = int(study.effects["seeds"].max())
     over = f"between {seeds} seeds" if seeds > 1 else "over contexts (one seed)"
     first = _shares(study)
-    first.suptitle("At equal latent size: how much of the variance each choice explains")
+    first.suptitle("Share of the variance that each choice explains, at equal latent size")
     second = _means(study)
-    second.suptitle(f"How far each choice is from the mean of its kind; 95% intervals {over}")
+    second.suptitle(f"Difference of each encoder and decoder from the mean of all; 95% intervals {over}")
     return [first, second]
 
 
@@ -59,7 +59,7 @@ def _shares(study: Study) -> Figure:
         left += share
     names = [f"{measure}\n(latent size: {of_size[measure]:.1%} of all)" for measure in table.index]
     axes.set_yticks(range(len(table)), names, fontsize=7)
-    axes.set(xlim=(0, 1), xlabel="share of the variance that the latent size leaves")
+    axes.set(xlim=(0, 1), xlabel="share of the variance at equal latent size")
     axes.xaxis.set_major_formatter("{x:.0%}")
     legend_below(page, axes.get_legend_handles_labels()[0], columns=3)
     return page

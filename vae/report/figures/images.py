@@ -13,7 +13,7 @@ def reconstructions(study: Study) -> list[Figure]:
     return _gallery(
         study,
         "reconstructions",
-        "Test images, and their reconstructions by the best, median and worst models",
+        "Test images and their reconstructions by the best, median and worst models",
         inputs=True,
     )
 

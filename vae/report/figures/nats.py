@@ -1,4 +1,4 @@
-"""Where the nats go: what a model loses, taken apart into what its decoder and what its encoder fails at."""
+"""The loss in parts: misfit of the decoder, approximation gap, amortisation gap."""
 
 from itertools import cycle
 
@@ -18,18 +18,18 @@ from vae.report.figures.rate_distortion import STYLES
 # The parts of a loss from below: columns of the table of models, and what they are called.
 PARTS = {
     "misfit": ("misfit of the decoder", GREY),
-    "approximation_gap": ("approximation: no diagonal Gaussian can do better", GREEN),
-    "train_amortisation_gap": ("amortisation, on training images", ORANGE),
-    "generalisation_gap": ("amortisation that test images add", "#F7E0AE"),
+    "approximation_gap": ("approximation gap of diagonal Gaussians", GREEN),
+    "train_amortisation_gap": ("amortisation gap on training images", ORANGE),
+    "generalisation_gap": ("generalisation gap: what test images add", "#F7E0AE"),
 }
 
 
 @figure
-def where_the_nats_go(study: Study) -> list[Figure]:
+def loss_decomposition(study: Study) -> list[Figure]:
     """The parts of every model's loss; the encoder swap, and curves of rate and distortion, where there are any."""
     rows = study.rows[study.rows["status"] == "ok"]
     if "amortisation_gap" not in rows or rows["amortisation_gap"].isna().all():
-        return [nothing_to_draw("where_the_nats_go: no gap was measured, there is nothing to draw")]
+        return [nothing_to_draw("loss_decomposition: no gap was measured, there is nothing to draw")]
     sizes = sorted(rows["latent_size"].unique())
     pages = [_losses(rows[rows["latent_size"] == size], study) for size in sizes]
     if len(study.swap):
@@ -85,11 +85,16 @@ def _losses(rows: pd.DataFrame, study: Study) -> Figure:
     axes.axhline(0, color="black", linewidth=0.8)
     handles = [Patch(color=colour, label=name) for name, colour in list(PARTS.values())[::-1]]
     handles.append(
-        Patch(facecolor="white", edgecolor="black", hatch="///", label=f"more than {FLAGGED} nats from trained")
+        Patch(
+            facecolor="white",
+            edgecolor="black",
+            hatch="///",
+            label=f"stopped more than {FLAGGED} nats above the optimum",
+        )
     )
     page.legend(handles=handles, loc="outside lower center", ncols=2)
     size = int(rows["latent_size"].iloc[0])
-    page.suptitle(f"Where the nats go, by encoder and decoder (latent size {size})\n{_sentence(study)}", fontsize=9)
+    page.suptitle(f"−ELBO in parts, by encoder and decoder (latent size {size})\n{_sentence(study)}", fontsize=9)
     return page
 
 
@@ -123,7 +128,7 @@ def _sentence(study: Study) -> str:
 
 
 def _swap(swap: pd.DataFrame) -> Figure:
-    """A heat map for each decoder: who infers, and who trained the decoder."""
+    """A heat map for each decoder: encoders that infer, by encoders that trained the decoder."""
     decoders, encoders = by_complexity(swap["decoder"]), by_complexity(swap["encoder"])
     donors = by_complexity(swap["trained_with"])
     page, grid = plt.subplots(1, len(decoders), figsize=(WIDTH, 3.4), squeeze=False)
@@ -139,7 +144,7 @@ def _swap(swap: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(encoders)), encoders, fontsize=7)
         axes.set(xlabel="encoder that trained the decoder", ylabel="encoder that infers", title=f"decoder {decoder}")
         axes.spines[:].set_visible(False)
-    page.suptitle("The encoder swap: nats above the least, of encoders that are fitted anew to frozen decoders")
+    page.suptitle("Encoder swap: loss above the lowest (nats), of encoders that are refitted to frozen decoders")
     return page
 
 
@@ -165,5 +170,5 @@ def _curves(study: Study) -> Figure:
         handles.append(line("floor: entropy − rate", GREY, "-"))
     axes.set(xlabel="rate: KLD (nats per image)", ylabel="distortion: reconstruction (nats per image)")
     page.legend(handles=handles, loc="outside lower center", ncols=3)
-    page.suptitle(f"What a rate buys, by the simplest and the deepest encoder (latent size {size})")
+    page.suptitle(f"Distortion over rate, for the simplest and the deepest encoder (latent size {size})")
     return page

@@ -40,5 +40,5 @@ def rate_distortion(study: Study) -> list[Figure]:
     handles = [line(f"decoder {name}", colours[name], linestyle="-") for name in decoders]
     handles += [line(f"encoder {name}", "black", linestyle=styles[name]) for name in encoders]
     legend_below(page, handles)
-    page.suptitle("What a rate buys: distortion over rate, by architecture")
+    page.suptitle("Distortion over rate, by architecture")
     return [page]

@@ -28,7 +28,7 @@ def top_quartile_counts(study: Study) -> list[Figure]:
     legend_below(page, [line("expected by chance (* p < 0.05, exact and corrected)", ORANGE, linestyle="-")])
     size = len(ranking.top(study.labels))
     ranked = study.labels["reconstruction"].notna().sum()
-    page.suptitle(f"Who is in the top quartile by reconstruction ({size} of {ranked} architectures)")
+    page.suptitle(f"Top quartile by reconstruction: {size} of {ranked} architectures")
     return [page]
 
 

@@ -85,8 +85,8 @@ function numbers(model) {
   const rows = NUMBERS.filter(name => model[name] != null)
     .flatMap(name => [element("dt", { title: COLUMN[name]?.help }, heading(name)), element("dd", {}, shown(model[name]))]);
   const list = element("dl", {}, ...rows);
-  if (model.status !== "ok") return [element("p", {}, "This model diverged: it has no numbers, and cannot be used.")];
-  return [list, ...(model.collapsed === true ? [element("p", {}, "Collapsed: its code says nothing of the image.")] : [])];
+  if (model.status !== "ok") return [element("p", {}, "This model diverged: it has no measures, and cannot be used.")];
+  return [list, ...(model.collapsed === true ? [element("p", {}, "Collapsed: its code carries no information about the image.")] : [])];
 }
 const whole = (low, high) => [...new Set(d3.ticks(low, high, 4).map(Math.round))];
 function curve({ history }) {
@@ -212,7 +212,7 @@ function scatter() {
   plot.addEventListener("input", () => { pointed = plot.value; showCard(pointed, ...pointer); });
   plot.addEventListener("pointerleave", () => { pointed = null; showCard(null); });
   plot.addEventListener("click", event => { if (pointed) set({ [event.shiftKey ? "b" : "a"]: pointed.key }); });
-  holder.replaceChildren(models.length ? plot : element("p", {}, "No model is left; choose fewer filters, or another search."));
+  holder.replaceChildren(models.length ? plot : element("p", {}, "No model matches; remove a filter, or search for something else."));
   legend();
 }
 // Whether the constant decoder can be drawn without pressing the models into a corner.
@@ -312,7 +312,7 @@ function chosen() {
       const holder = plane(model, side);
       planes.push({ side, holder, study: model.study });
       parts.push(...pictures(model), element("small", {}, `training curve${warmup(model)}`), curve(model.details),
-        element("small", {}, "KLD of every latent dimension (dashed: the theory of linear VAEs, which knows nothing of architectures)"), dimensions(sized(model)),
+        element("small", {}, "KLD of every latent dimension (dashed: the theory of linear VAEs, which does not depend on architectures)"), dimensions(sized(model)),
         element("small", {}, `${model.study.images.count} test images in two principal components of their codes${model.study.images.labels ? ", coloured by class" : ""}; point at one to see it in both planes`), holder);
       if (model.study.images.labels) parts.push(classes(model.study));
     } else if (model.status === "ok") {

@@ -186,7 +186,7 @@ async function opened(file) {
     ink.imageSmoothingEnabled = true;
     ink.drawImage(picture, (picture.width - side) / 2, (picture.height - side) / 2, side, side, 0, 0, PAPER, PAPER);
     drawn();
-  } catch { note.textContent = "This file is no picture that the browser can read."; }
+  } catch { note.textContent = "The browser cannot read this file as a picture."; }
 }
 const note = element("p", { class: "hint", role: "status" });
 
@@ -275,8 +275,8 @@ async function fillGrid() {
     paint(picture, await decode(model, mean));
   }
 }
-const cellsOpen = element("details", { ontoggle: () => { if (cellsOpen.open) grid(); } }, element("summary", {}, "What every encoder and decoder makes of it"),
-  element("label", {}, "latent size: ", ofSize), element("p", { class: "hint" }, "Each picture is the reconstruction of the drawing by one model; a dashed frame: collapsed, its code says nothing of the image."), cells);
+const cellsOpen = element("details", { ontoggle: () => { if (cellsOpen.open) grid(); } }, element("summary", {}, "Reconstructions by every encoder and decoder"),
+  element("label", {}, "latent size: ", ofSize), element("p", { class: "hint" }, "Each picture is the reconstruction of the drawing by one model; a dashed frame: collapsed, its code carries no information about the image."), cells);
 
 // --- Traverse --------------------------------------------------------------------------------------------------------
 const whose = element("select", { "aria-label": "model to traverse", onchange: () => traverse() }, element("option", { value: "a" }, "A"), element("option", { value: "b" }, "B"));
@@ -325,7 +325,7 @@ async function fromPrior() {
 const button = (text, onclick) => element("button", { type: "button", onclick }, text);
 const drawing = byId("drawing"), traversal = byId("traversal");
 drawing.hidden = false;
-drawing.append(element("h2", { id: "of-drawing" }, "Draw, and see what models A and B make of it"),
+drawing.append(element("h2", { id: "of-drawing" }, "Draw, and see the reconstructions by models A and B"),
   element("div", { class: "draw" }, paper, element("div", {},
     element("div", { class: "tools" }, button("clear", () => { clear(); drawn(); }), button("a test image", () => show(testImage(next++ % IMAGES.count))),
       element("label", {}, "a picture: ", element("input", { type: "file", accept: "image/*", onchange: event => opened(event.target.files[0]) })),
