@@ -45,10 +45,20 @@ Array = TypeVar("Array", np.ndarray, "Tensor")
 
 
 class Encoder:
-    """Images to mean and log-variance of q(z|x); made by `Encoder.load`.
+    """A trained encoder, which maps images to mean and log-variance of q(z|x) (Kingma & Welling 2014).
 
-    `image_shape` is `(H, W)` or `(C, H, W)`; `runtime` is the one in use, `auto` until the first images are encoded.
-    Threads may share it. A copy, a pickle and a forked process open the model's files anew.
+    Made by `Encoder.load`. Threads may share it. A copy, a pickle and a forked process open the model's files anew.
+
+    Attributes
+    ----------
+    image_shape : tuple of int
+        `(H, W)` or `(C, H, W)`.
+    latent_size : int
+        Dimensions of a code.
+    label : str
+        The label of the model, such as `L50_DNN1_CNN4`.
+    runtime : str
+        The runtime in use; `auto` until the first images are encoded.
     """
 
     def __init__(self, folder: Path, graph: Path, runtime: str, device: str, threads: int):
@@ -80,15 +90,38 @@ class Encoder:
     def load(
         cls, path: str | Path, runtime: str = "auto", device: str = "auto", threads: int | None = None
     ) -> "Encoder":
-        """The encoder of a model's folder, or of an `encoder.onnx`.
+        """Open the encoder of a model.
 
-        `runtime` is `onnx`, `torchscript`, `native` (the C++ core, once `vae native build` has built it), `aot`
-        (AOTInductor, which compiles for this machine, once), `int8` (quantised, less exact), or `auto`: the fastest by
-        measurement of the first three, where torch is at work already or there are images enough to start it for.
-        `device` is `cpu`, `cuda` or `auto`. `threads` is how many CPU threads to use, all if not given; the codes do
-        not depend on it.
-        Warns of a model that diverged or collapsed. Raises UserError where there is no such model, or the runtime is
-        not available.
+        Logs a warning if the model diverged or collapsed.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder of a model, or its `encoder.onnx`.
+        runtime : str
+            `onnx`, `torchscript`, `native` (the C++ core, once `vae native build` has built it), `aot` (AOTInductor,
+            which compiles for this machine, once), `int8` (quantised, less exact), or `auto`: `onnx`, or the fastest of
+            the first three by measurement, if torch is loaded already or there are enough images to load it for.
+        device : str
+            `cpu`, `cuda`, or `auto`, a GPU if there is one.
+        threads : int, optional
+            CPU threads, all if not given. The codes do not depend on it.
+
+        Returns
+        -------
+        Encoder
+
+        Raises
+        ------
+        UserError
+            If there is no such model, or the runtime or the device is not available.
+
+        Examples
+        --------
+        >>> from export import Encoder
+        >>> encoder = Encoder.load("my_model")
+        >>> encoder.image_shape, encoder.latent_size
+        ((8, 8), 2)
         """
         for given, names, what in ((runtime, RUNTIMES, "runtime"), (device, DEVICES, "device")):
             if given not in names:
@@ -108,11 +141,32 @@ class Encoder:
     def encode(self, images: Array, sample: int) -> Array: ...
 
     def encode(self, images: Any, sample: int | None = None) -> Any:
-        """Mean and log-variance, each `float32 [N, latent]`, of images `uint8 [N, H, W]`, `[N, C, H, W]` or flat.
+        """Encode images.
 
-        NumPy arrays for NumPy arrays, and for lists of arrays or of Pillow's images; torch tensors on the CPU for torch
-        tensors. With a seed as `sample`, draws from q(z|x) come instead. Raises UserError for images of another type or
-        shape; warns where the brightest pixel of all is 1, and where codes are not finite.
+        Logs a warning if the brightest pixel of all is 1, or if codes are not finite.
+
+        Parameters
+        ----------
+        images : array, tensor or list
+            `uint8 [N, H, W]`, `[N, C, H, W]` or flat, from 0 to 255; or a list of arrays or of Pillow's images.
+        sample : int, optional
+            A seed. If given, codes are sampled from q(z|x).
+
+        Returns
+        -------
+        mean, log_variance : float32 [N, latent_size]
+            Of q(z|x); tensors on the CPU for tensors, NumPy arrays for all else. With `sample`, one array of codes.
+
+        Raises
+        ------
+        UserError
+            For images of another type or shape.
+
+        Examples
+        --------
+        >>> mean, log_variance = Encoder.load("my_model").encode(images)
+        >>> mean.shape, mean.dtype
+        ((200, 2), dtype('float32'))
         """
         alike = sys.modules["torch"].from_numpy if hasattr(images, "detach") else np.asarray
         ready, doubts = fitting(images, self.image_shape), _Doubts(self.label)
@@ -132,13 +186,37 @@ class Encoder:
         overwrite: bool = False,
         progress: bool = True,
     ) -> None:
-        """Write the means of a file's images to `target`, `.npy`, `float32 [N, latent]`, in bounded memory.
+        """Encode the images of a file or a folder in bounded memory.
 
-        `source` is IDX (plain or .gz), `.npy`, a PNG, or a folder of PNGs. With a seed as `sample`, draws from q(z|x)
-        are written instead of the means; the log-variances go to the file of that name, if one is given. Which row is
-        which PNG goes to a JSON beside `target`, `{"files": [...]}`: of `codes.npy`, to `codes.files.json`. Files
-        appear whole or not at all. Raises UserError for an unsound source, images that do not fit, or a target that
-        exists; warns as `encode` does.
+        Files appear whole or not at all. Logs the warnings of `encode`.
+
+        Parameters
+        ----------
+        source : str or Path
+            IDX (plain or `.gz`), `.npy`, a PNG, or a folder of PNGs.
+        target : str or Path
+            The `.npy` to write, means `float32 [N, latent_size]`. For pictures, `{"files": [...]}` with their names in
+            the order of the rows is written beside it: for `codes.npy`, to `codes.files.json`.
+        log_variance : str or Path, optional
+            A `.npy` to write the log-variances to.
+        sample : int, optional
+            A seed. If given, codes that are sampled from q(z|x) are written in place of the means.
+        overwrite : bool
+            Overwrite files that exist.
+        progress : bool
+            Show a progress bar on a terminal, if tqdm is installed.
+
+        Raises
+        ------
+        UserError
+            For a source that cannot be read, images that do not fit, or a target that exists.
+
+        Examples
+        --------
+        >>> np.save("images.npy", images)
+        >>> Encoder.load("my_model").encode_file("images.npy", "codes.npy", overwrite=True)
+        >>> np.load("codes.npy").shape
+        (200, 2)
         """
         targets = [Path(path) for path in (target, log_variance) if path]
         names = targets[0].with_suffix(".files.json")

@@ -134,8 +134,27 @@ def _example(images: np.ndarray) -> Tensor:
 def save(trained: Trained, folder: str | Path, images: np.ndarray) -> None:
     """Write what `vae.train` returned as a folder that `export.Model.load` opens.
 
-    `images`, `uint8 [N, H, W]` or `[N, C, H, W]`, are some like those that it was trained on: the exported graphs are
-    checked with them, and say what the KLD of their codes is. Raises UserError where they differ from the model.
+    Parameters
+    ----------
+    trained : Trained
+        What `vae.train` returned.
+    folder : str or Path
+        The folder to write `encoder.onnx`, `decoder.onnx`, `encoder.ts`, `decoder.ts` and `export.json` to.
+    images : array
+        `uint8 [N, H, W]` or `[N, C, H, W]`, like those that it was trained on. The exported graphs are checked with
+        them, and carry the KLD of their codes, in nats per image.
+
+    Raises
+    ------
+    UserError
+        If an exported graph differs from the model.
+
+    Examples
+    --------
+    >>> trained = vae.train("L2_DNN1_DNN1", images, {"training": {"epochs": 2}})
+    >>> export.save(trained, "my_model", images)
+    >>> export.Model.load("my_model").label
+    'L2_DNN1_DNN1'
     """
     folder, model = Path(folder), trained.model.cpu()
     with torch.inference_mode():

@@ -21,10 +21,18 @@ BATCH = 256
 
 
 class Decoder:
-    """Codes to images; made by `Decoder.load`.
+    """A trained decoder, which maps codes to the mean of p(x|z) (Kingma & Welling 2014).
 
-    `image_shape` is `(H, W)` or `(C, H, W)`. It can be copied, pickled, and used by several threads: what reads it
-    elsewhere opens the file again.
+    Made by `Decoder.load`. Threads may share it. A copy and a pickle open the model's file anew.
+
+    Attributes
+    ----------
+    image_shape : tuple of int
+        `(H, W)` or `(C, H, W)`.
+    latent_size : int
+        Dimensions of a code.
+    label : str
+        The label of the model, such as `L50_DNN1_CNN4`.
     """
 
     def __init__(self, graph: Path, threads: int):
@@ -39,9 +47,31 @@ class Decoder:
 
     @classmethod
     def load(cls, path: str | Path, threads: int | None = None) -> "Decoder":
-        """The decoder of a model's folder, or of a `decoder.onnx`; `threads` are CPU threads, all if not given.
+        """Open the decoder of a model.
 
-        Warns of a model that diverged or collapsed. Raises UserError where there is no such model.
+        Logs a warning if the model diverged or collapsed.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder of a model, or its `decoder.onnx`.
+        threads : int, optional
+            CPU threads, all if not given.
+
+        Returns
+        -------
+        Decoder
+
+        Raises
+        ------
+        UserError
+            If there is no such model.
+
+        Examples
+        --------
+        >>> from export import Decoder
+        >>> Decoder.load("my_model").latent_size
+        2
         """
         decoder = cls._of(path, threads)
         warn_of(decoder.label, decoder.metadata)
@@ -62,9 +92,22 @@ class Decoder:
         self.__init__(**state)  # type: ignore[misc]
 
     def probabilities(self, codes: np.ndarray) -> np.ndarray:
-        """The mean of p(x|z), `float32 [N, *image_shape]` from 0 to 1, of codes, floats `[N, latent_size]`.
+        """Decode codes to the mean of p(x|z).
 
-        Raises UserError for codes of another type or shape. Images of codes that are not finite are meaningless.
+        Parameters
+        ----------
+        codes : array
+            Floats `[N, latent_size]`. Images of codes that are not finite are meaningless.
+
+        Returns
+        -------
+        float32 [N, *image_shape]
+            From 0 to 1.
+
+        Raises
+        ------
+        UserError
+            For codes of another type or shape.
         """
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[1] != self.latent_size or codes.dtype.kind != "f":
@@ -75,15 +118,41 @@ class Decoder:
         return images
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Images `uint8 [N, *image_shape]` of codes, floats `[N, latent_size]`: the mean of p(x|z) in grey levels."""
+        """Decode codes to images: the mean of p(x|z) in grey levels.
+
+        Parameters
+        ----------
+        codes : array
+            Floats `[N, latent_size]`.
+
+        Returns
+        -------
+        uint8 [N, *image_shape]
+            From 0 to 255.
+
+        Raises
+        ------
+        UserError
+            For codes of another type or shape.
+
+        Examples
+        --------
+        >>> Decoder.load("my_model").decode(np.zeros((3, 2))).shape
+        (3, 8, 8)
+        """
         return grey_levels(self.probabilities(codes))
 
 
 class Model:
-    """The encoder and the decoder of a trained model; made by `Model.load`.
+    """The encoder and the decoder of a trained model.
 
-    Images are `uint8 [N, *image_shape]`, as they are; codes are `float32 [N, latent_size]`. It can be copied, pickled,
-    and used by several threads.
+    Made by `Model.load`. Images are `uint8 [N, *image_shape]` from 0 to 255; codes are `float32 [N, latent_size]`.
+    Threads may share it. A copy and a pickle open the model's files anew.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    decoder : Decoder
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder):
@@ -91,9 +160,36 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path, runtime: str = "auto", threads: int | None = None) -> "Model":
-        """The model of a folder; `runtime` is what its encoder runs in, as `Encoder.load` has it.
+        """Open a model.
 
-        Warns of a model that diverged or collapsed. Raises UserError where there is no such model.
+        Logs a warning if the model diverged or collapsed.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The folder of the model.
+        runtime : str
+            The runtime of its encoder; see `Encoder.load`.
+        threads : int, optional
+            CPU threads, all if not given.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        UserError
+            If there is no such model, or the runtime is not available.
+
+        Examples
+        --------
+        >>> from export import Model
+        >>> model = Model.load("my_model")
+        >>> model.reconstruct(images).shape, model.sample(3).shape
+        ((200, 8, 8), (3, 8, 8))
+        >>> model.interpolate(images[0], images[1], steps=5).shape
+        (5, 8, 8)
         """
         return cls(Encoder.load(folder, runtime, threads=threads), Decoder._of(folder, threads))
 
@@ -120,11 +216,11 @@ class Model:
         return self.decoder.decode(codes)
 
     def reconstruct(self, images: np.ndarray, sample: int | None = None) -> np.ndarray:
-        """What the decoder makes of the means of these images' codes; with a seed as `sample`, of draws from q(z|x)."""
+        """Reconstructions of images, from the means of q(z|x); with a seed as `sample`, from sampled codes."""
         return self.decode(self.encode(images)[0] if sample is None else self.encode(images, sample))
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """Images of `count` codes that are drawn from the prior."""
+        """Images of `count` codes that are sampled from the prior."""
         return self.decode(np.random.default_rng(seed).standard_normal((count, self.latent_size), np.float32))
 
     def interpolate(self, first: np.ndarray, last: np.ndarray, steps: int = 8) -> np.ndarray:

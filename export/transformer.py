@@ -21,9 +21,9 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     model : str or Path
         The folder of a model, or its `encoder.onnx`.
     runtime : str
-        What the encoder runs in, as `Encoder.load` has it. Codes of two runtimes differ by rounding.
+        The runtime of the encoder; see `Encoder.load`. Codes of two runtimes differ by rounding.
     n_jobs : int or None
-        CPU threads; None is one and -1 all, as scikit-learn has it. The codes do not depend on it.
+        CPU threads; None is one and -1 all, as in scikit-learn. The codes do not depend on it.
 
     Attributes
     ----------
@@ -33,6 +33,20 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         `(H, W)` or `(C, H, W)`.
     latent_size_ : int
         Columns of the output.
+
+    Raises
+    ------
+    UserError
+        From `fit` and `transform`, if there is no such model, or for images of another size or range.
+
+    Examples
+    --------
+    >>> from export import LatentTransformer
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> pipeline = make_pipeline(LatentTransformer("my_model"), StandardScaler())
+    >>> pipeline.fit_transform(images.reshape(len(images), -1)).shape
+    (200, 2)
     """
 
     def __init__(self, model: Any, runtime: str = "onnx", n_jobs: int | None = None):

@@ -1,7 +1,9 @@
 """The documentation: its links, the site, the pages that are generated, and the code in them."""
 
 import contextlib
+import doctest
 import importlib.util
+import inspect
 import io
 import os
 import re
@@ -11,9 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, own_family
 
+import export
+import vae
 from vae.cli import main
 
 PAGES = [page for folder in (".", "config", "benchmarks") for page in (ROOT / folder).glob("*.md")]
@@ -73,6 +78,63 @@ def test_the_table_of_predicted_collapse_is_what_its_code_prints():
         exec(code, {})
     assert len(printed.getvalue().splitlines()) == 15
     assert printed.getvalue() in (ROOT / "docs/explanation/collapse.md").read_text()
+
+
+ENTRY_POINTS = {
+    "export.Encoder": export.Encoder,
+    "export.Encoder.load": export.Encoder.load,
+    "export.Encoder.encode": export.Encoder.encode,
+    "export.Encoder.encode_file": export.Encoder.encode_file,
+    "export.Decoder": export.Decoder,
+    "export.Decoder.load": export.Decoder.load,
+    "export.Decoder.decode": export.Decoder.decode,
+    "export.Model": export.Model,
+    "export.Model.load": export.Model.load,
+    "export.LatentTransformer": export.LatentTransformer,
+    "export.save": export.save,
+    "vae.train": vae.train,
+    "vae.load_study": vae.load_study,
+    "vae.Study": vae.Study,
+    "vae.load_dataset": vae.load_dataset,
+    "vae.load_families": vae.load_families,
+}
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_an_entry_point_documents_what_it_takes_gives_and_raises(name):
+    """In the sections of NumPy's style; a class that a function makes documents its attributes."""
+    documented = ENTRY_POINTS[name]
+    sections = dict(re.findall(r"^(\w+)\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", inspect.getdoc(documented), re.S | re.M))
+    if isinstance(documented, type) and documented is not export.LatentTransformer:
+        assert "Attributes" in sections
+        return
+    signature = inspect.signature(documented)
+    taken = {str(parameter).split(":")[0] for parameter in signature.parameters.values()} - {"self", "cls"}
+    assert taken == set(re.findall(r"^(\*{0,2}\w+)(?= :|$)", sections.get("Parameters", ""), re.M))
+    if signature.return_annotation is not None and not isinstance(documented, type):
+        assert "Returns" in sections
+    assert {"Raises", "Examples"} <= set(sections)
+
+
+@pytest.fixture(scope="module")
+def examples(checkout, tmp_path_factory):
+    """A folder with what the examples of docstrings name: a model, the results of a study, a file of families."""
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "results").symlink_to(checkout / "results")
+    (folder / "families.py").write_text(own_family())
+    images = np.random.default_rng(0).integers(0, 256, (200, 8, 8), np.uint8)
+    export.save(vae.train("L2_DNN1_DNN1", images, {"training": {"epochs": 1}}), folder / "my_model", images)
+    return folder, vars(export) | {"vae": vae, "export": export, "np": np, "images": images}
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRY_POINTS if ">>>" in ENTRY_POINTS[name].__doc__])
+def test_the_example_of_an_entry_point_works(name, examples, monkeypatch):
+    folder, names = examples
+    monkeypatch.chdir(folder)
+    found = doctest.DocTestFinder(recurse=False).find(ENTRY_POINTS[name], name, globs=dict(names))
+    runner = doctest.DocTestRunner()
+    assert [runner.run(test).attempted > 0 for test in found] == [True]
+    assert runner.failures == 0
 
 
 def test_the_tutorial_works(checkout, tmp_path, monkeypatch, capsys):

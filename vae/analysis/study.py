@@ -1,4 +1,4 @@
-"""A finished study in Python: its tables as pandas, and what is kept of each model as NumPy."""
+"""A finished study in Python: its tables as pandas, and the measures of each model as NumPy."""
 
 import difflib
 from dataclasses import dataclass
@@ -21,10 +21,26 @@ LATENTS = ("mean", "log_variance", "fit_mean", "fit_log_variance", "fit_indices"
 
 @dataclass(frozen=True)
 class Study:
-    """The results of a study; each file is read when it is asked for, and its absence is a UserError.
+    """The results of a study.
 
-    `results` is the folder. A model is named by its label, as `L50_DNN1_CNN4`, and its seed; the first seed of the
-    study, if none is given.
+    Made by `vae.load_study`. Each file is read when it is asked for; a file that is missing raises UserError. A model
+    is named by its label, such as `L50_DNN1_CNN4`, and its seed; without a seed, the first one of the study is taken.
+
+    Attributes
+    ----------
+    results : Path
+        The folder of the results.
+
+    Examples
+    --------
+    >>> study = vae.load_study("results")
+    >>> study.models["rank"].tolist()[:3]
+    [1, 2, 3]
+    >>> study.claims.set_index("claim").loc["collapse", "sentence"]
+    'Nearly half of the models collapse.'
+    >>> label = study.models["label"][0]
+    >>> study.latents(label)["mean"].shape == (len(study.dataset.test_images), study.models["latent_size"][0])
+    True
     """
 
     results: Path
@@ -50,11 +66,27 @@ class Study:
         return dataset.load(self.results / "data/dataset.npz")
 
     def table(self, name: str) -> pd.DataFrame:
-        """Any table of the study, such as `effects`, `counts`, `architectures`, `fidelity`, `swap`."""
+        """Any table of the study.
+
+        Parameters
+        ----------
+        name : str
+            Such as `effects`, `counts`, `architectures`, `fidelity` or `swap`; docs/reference/measures.md has all.
+
+        Returns
+        -------
+        DataFrame
+        """
         return table.read(self.results / f"tables/{name}.csv", needed=())
 
     def folder(self, label: str, seed: int | None = None) -> Path:
-        """The folder of a model, which `export.Encoder.load` takes. Raises UserError where the study has no such."""
+        """The folder of a model, which `export.Encoder.load` takes.
+
+        Raises
+        ------
+        UserError
+            If the study has no such model.
+        """
         known = self.models
         if label not in set(known["label"]):
             near = difflib.get_close_matches(label, known["label"].unique(), 1)
@@ -66,10 +98,14 @@ class Study:
         return grid.folder(self.results / "models", Spec.parse(label), seeds[0] if seed is None else seed)
 
     def latents(self, label: str, seed: int | None = None) -> dict[str, np.ndarray]:
-        """Posteriors of a model: `mean` and `log_variance`, `float32 [N, latent_size]`, of the test images.
+        """Posteriors q(z|x) of a model.
 
-        `fit_mean` and `fit_log_variance`, `[M, latent_size]`, are those of the validation images `fit_indices`, `[M]`,
-        which probes are fitted on.
+        Returns
+        -------
+        dict of arrays
+            `mean` and `log_variance`, `float32 [N, latent_size]`, of the test images; `fit_mean` and
+            `fit_log_variance`, `[M, latent_size]`, of the validation images `fit_indices`, `[M]`, that probes are
+            fitted on.
         """
         return read_npz(self.folder(label, seed) / "latents.npz", *LATENTS)
 
@@ -79,7 +115,27 @@ class Study:
 
 
 def load_study(results: str | Path = "results") -> Study:
-    """The finished study in the folder `results`. Raises UserError where there is none."""
+    """Open the results of a finished study.
+
+    Parameters
+    ----------
+    results : str or Path
+        The folder of the results.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    UserError
+        If there is no finished study.
+
+    Examples
+    --------
+    >>> vae.load_study("results").config["objective"]["reduction"]
+    'mean'
+    """
     study = Study(Path(results))
     if not (study.results / "tables/models.csv").is_file():
         raise UserError(f"{results}: no finished study (has no tables/models.csv); give the folder of its results")

@@ -25,10 +25,25 @@ FILES: dict[str, File] = {}
 
 
 def load_families(path: str | Path) -> None:
-    """Run a file of Python that registers families. Those of an earlier state of the file are forgotten.
+    """Run a Python file that registers families of architectures.
 
-    Raises UserError, one line that says where, if the file is missing or raises, if it registers no family, or one that
-    lacks something or has a name that is taken.
+    Families of an earlier state of the file are forgotten.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; docs/how-to/own-family.md has an example. It is executed.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or raises, or if it registers no family, an incomplete one, or one whose name is taken.
+
+    Examples
+    --------
+    >>> vae.load_families("families.py")
+    >>> vae.train("L2_SKIP2_DNN1", images, {"training": {"epochs": 1}}).status
+    'ok'
     """
     content = read_source(path, "families")
     file = File(str(path), sha256(content))

@@ -1,4 +1,4 @@
-"""One model in Python, for who has no study: the recipe of the default study, but for what is asked for."""
+"""One model in Python, without a study: the recipe of the default study, with the keys that are given."""
 
 from typing import Any
 
@@ -30,12 +30,12 @@ def train(
     images : array or tensor
         `uint8 [N, H, W]` or `[N, C, H, W]`, from 0 to 255.
     config : dict, optional
-        What differs from the defaults, in the sections `networks`, `objective` and `training` of a study's config, such
-        as `{"objective": {"reduction": "sum"}, "training": {"epochs": 20}}`; config/README.md has all keys.
+        Keys that differ from the defaults, in the sections `networks`, `objective` and `training` of a study's config,
+        such as `{"objective": {"reduction": "sum"}, "training": {"epochs": 20}}`; config/README.md has all keys.
     seed : int
         Decides initial weights, the order of images, and noise.
     device : str
-        `cpu`, `cuda`, or `auto`, a GPU where there is one.
+        `cpu`, `cuda`, or `auto`, a GPU if there is one.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def train(
     Raises
     ------
     UserError
-        For a label, images or a key that are not as they should be; the message says what to do.
+        For a label, images or a key that is not valid; the message says what to do.
 
     Examples
     --------
