@@ -1,14 +1,19 @@
 """Each claim on tables that are made so that it holds, or does not; and how often verdicts are right."""
 
 import re
+import textwrap
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from vae.analysis import effects, fidelity
+from vae.analysis.blocks import estimate
 from vae.analysis.claims import paper, verdicts
+from vae.analysis.claims.statistics import View
+from vae.analysis.claims.testing import Parts
 from vae.catalogue import FIGURES
 from vae.report import pages
 
@@ -353,3 +358,12 @@ def test_intervals_hold_the_true_difference_as_often_as_they_say(seeds):
     outcome = simulated(decoders_lose(1.0), seeds, spread=0.0)
     held = ((outcome["low"] <= 1) & (outcome["high"] >= 1)).mean()
     assert 0.95 - 0.035 < held < 0.95 + 0.035  # two standard errors of 200 tables
+
+
+def test_the_claim_of_the_how_to_page_is_above_zero_where_it_holds():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/own-claim.md").read_text(), re.S)
+    names = {"View": View, "Parts": Parts}
+    exec(textwrap.dedent(code), names)
+    shallow = table(better(lambda decoder, **_: decoder == "CNN1"))
+    (lead,) = names["shallow_decoders"](verdicts.view(shallow)).values()
+    assert estimate(lead).value == pytest.approx(20, abs=1)

@@ -2,10 +2,12 @@
 
 import os
 import platform
+import re
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import torch
@@ -37,7 +39,15 @@ def describe(device: torch.device) -> str:
     """What the device is, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.processor() or platform.machine()})"
+    return f"CPU ({processor()})"
+
+
+def processor() -> str:
+    """The name of the processor where Linux has it, and else its architecture."""
+    with suppress(OSError):
+        if named := re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()):
+            return named[1]
+    return platform.processor() or platform.machine()
 
 
 def free_memory(device: torch.device) -> int:
