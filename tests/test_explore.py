@@ -207,7 +207,7 @@ def test_a_reader_searches_filters_sorts_and_saves_what_is_shown(colour, tmp_pat
         assert kept["label"].tolist() == wanted[::-1]["label"].tolist()
         np.testing.assert_allclose(kept["kld"], wanted[::-1]["kld"], rtol=1e-4)
         page.get_by_role("searchbox").fill("nothing")
-        assert "No model is left" in page.locator("#scatter").inner_text()
+        assert "No model matches" in page.locator("#scatter").inner_text()
 
 
 def test_a_selection_is_made_by_keyboard_alone_and_kept_in_the_address(colour):

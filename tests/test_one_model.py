@@ -99,4 +99,4 @@ def test_the_notebook_runs_and_shows_a_collapse(tmp_path, monkeypatch, caplog):
     plt.close("all")
     last = names["last"]
     assert last.loc["kld", "mean"] < 0.1 < 10 < last.loc["kld", "sum"]
-    assert [message for message in caplog.messages if "collapsed, its codes say" in message]
+    assert [message for message in caplog.messages if "collapsed, its codes carry" in message]
