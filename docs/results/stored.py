@@ -1,0 +1,173 @@
+"""A stored study, and its numbers as the pages write them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from vae.analysis import table
+from vae.analysis.blocks import Estimate, Grid, estimate
+from vae.analysis.claims import verdicts
+from vae.analysis.fidelity import Fidelity
+from vae.analysis.swap import minimised
+from vae.files import read_config, read_json
+
+
+def number(value: float, digits: int = 1) -> str:
+    """A number with a true minus, and none before zero."""
+    return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
+
+
+def interval(of: Estimate, digits: int = 1) -> str:
+    """A mean with its 95% interval, as `0.2 (0.1 to 0.3)`."""
+    low, high = of.interval
+    return f"{number(of.value, digits)} ({number(low, digits)} to {number(high, digits)})"
+
+
+def listed(words: list[str]) -> str:
+    """Words as a list in a sentence."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def texts(values: list) -> list[str]:
+    """Values as words."""
+    return list(map(str, values))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The tables of a study in a folder of docs/results."""
+
+    folder: Path
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """The models of the config itself, with what was minimised, and the negative of what is better when higher."""
+        rows = table.base(table.read(self.folder / "models.csv"))
+        rows = rows[rows["status"] == "ok"].assign(minimised=minimised, negative_elbo=-rows["elbo"])
+        return rows.assign(negative_evidence=-rows["log_evidence"]) if "log_evidence" in rows else rows
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """Each claim with its verdict, by name."""
+        return verdicts.main_rows(verdicts.read(self.folder / "claims.csv")).set_index("claim")
+
+    @cached_property
+    def config(self) -> dict:
+        """The merged config."""
+        return read_config(str(self.folder / "config.yaml"))
+
+    @cached_property
+    def run(self) -> dict:
+        """By what the study was made."""
+        return read_json(self.folder / "run.json")
+
+    @cached_property
+    def fidelity(self) -> Fidelity:
+        """What sentinels gain at twice the budget."""
+        return Fidelity.of(self.budget)
+
+    @cached_property
+    def budget(self) -> pd.DataFrame:
+        """A row per sentinel."""
+        return table.read(self.folder / "fidelity.csv", needed=())
+
+    def levels(self, factor: str) -> list:
+        """Latent sizes, encoders, decoders or seeds."""
+        return Grid.of(self.models, ()).levels[factor]
+
+    def at(self, size: int) -> "Part":
+        """The models of a latent size."""
+        return Part(self.models[self.models["latent_size"] == size])
+
+    @property
+    def whole(self) -> "Part":
+        """All models."""
+        return Part(self.models)
+
+    def share(self, term: str, response: str = "reconstruction") -> str:
+        """The share of the variance of a response that a term explains at equal latent size."""
+        effects = table.read(self.folder / "effects.csv", needed=())
+        shares = effects[effects["response"] == response].set_index("term")["share"]
+        return f"{shares[term] / (1 - shares.get('latent_size', 0.0)):.0%}"
+
+    def verdicts(self, verdict: str) -> pd.DataFrame:
+        """The paper's claims of a verdict."""
+        return self.claims[(self.claims["verdict"] == verdict) & (self.claims["of"] == "paper")]
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds every architecture was trained with."""
+        count = len(self.levels("seed"))
+        return f"{count} seeds" if count > 1 else "one seed"
+
+    @property
+    def intervals(self) -> str:
+        """What intervals are over."""
+        return "between seeds" if len(self.levels("seed")) > 1 else "over the contexts of the grid"
+
+    @property
+    def core_seconds(self) -> int:
+        """The time of all jobs."""
+        return sum(self.run["core_seconds"].values())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some models of a study."""
+
+    rows: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getattr__(self, column: str) -> pd.Series:
+        """A column of the table of models."""
+        if column not in self.rows:
+            raise AttributeError(column)
+        return self.rows[column]
+
+    def mean(self, column: str, digits: int = 1, **of: str) -> str:
+        """The mean of a column over the models with an encoder or decoder."""
+        rows = self.rows
+        for side, name in of.items():
+            rows = rows[rows[side] == name]
+        return number(rows[column].mean(), digits)
+
+    def level(self, column: str, side: str, name: str) -> Estimate:
+        """The mean of a column over the models with an encoder or decoder, with its interval."""
+        return estimate(Grid.of(self.rows, [column]).by(column, side)[name])
+
+    def excess(self, column: str, first: str, second: str, side: str = "encoder") -> Estimate:
+        """By how much a column is larger with one encoder or decoder than with another, all else equal."""
+        levels = Grid.of(self.rows, [column]).by(column, side)
+        return estimate(levels[first] - levels[second])
+
+    def spread(self, column: str, side: str) -> float:
+        """The difference of the largest and the smallest mean of a side's networks."""
+        means = self.rows.groupby(side)[column].mean()
+        return float(means.max() - means.min())
+
+
+def by_size(study: Stored, column: str, digits: int, statistic: str = "mean") -> str:
+    """A statistic of a column at each latent size, as a list in a sentence."""
+    values = study.models.groupby("latent_size")[column].agg(statistic)
+    return listed([number(value, digits) for value in values])
+
+
+def collapsed_by_size(study: Stored) -> str:
+    """At which latent sizes models collapsed, as a sentence without its end."""
+    shares = study.models.groupby("latent_size")["collapsed"].mean()
+    counts = study.models.groupby("latent_size").size()
+    parts = []
+    for words, chosen in (
+        (f"all {counts[shares == 1].sum()}", shares == 1),
+        ("some of the", shares.between(0, 1, "neither")),
+        ("none of the", shares == 0),
+    ):
+        if chosen.any():
+            sizes = listed(texts(list(shares.index[chosen])))
+            parts.append(f"{words} models of latent size{'s' if chosen.sum() > 1 else ''} {sizes}")
+    said = ", and ".join([f"{parts[0]} collapsed", *parts[1:]])
+    return said[0].upper() + said[1:]
