@@ -68,7 +68,7 @@ def claims(
     }
     return _render(
         "claims.html",
-        title="What the paper claims, and what this study finds",
+        title="The claims of the paper, and the findings of this study",
         summary=summary(rows, budget, paper, shares),
         rule=RULE,
         **_others(paper),
@@ -157,8 +157,9 @@ def _trained(rows: pd.DataFrame, budget: pd.DataFrame) -> str:
     """Whether the models are trained: what twice the budget gains, and how far they are from their optimum at least."""
     slack = rows["slack"].dropna()
     far = (
+        " By the losses of other models of the same architecture,"
         f" {(slack > certificate.FLAGGED).sum()} of {len(slack)} models are more than {certificate.FLAGGED} nats above"
-        " their optimum: another model of their architecture does better under their own objective."
+        " their optimum."
     )
     if budget["gain"].isna().all():
         reason = "each sentinel diverged" if len(budget) else "no sentinel was trained for longer"

@@ -106,6 +106,10 @@ def _gain(view: View, difference: float) -> str:
     return f"{view.amount(difference)} {'lower' if difference >= 0 else 'higher'}"
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def _accuracy(view: View, size: int) -> float:
     return float(np.nanmean(view.grid.where("latent_size", [size]).measures["probe_accuracy_sampled"]))
 
@@ -135,7 +139,8 @@ for claim in (
         "reconstruction_ranked",
         differences(less_code_reconstructs_worse, "too few decoders, or every model collapsed", most=1),
         lambda view, tested: (
-            f"At equal latent size and encoder, KLD and reconstruction loss correlate by {-tested.value:+.2f}."
+            "At equal latent size and encoder, the rank correlation of KLD and reconstruction loss is"
+            f" {_signed(-tested.value)}."
         ),
     ),
     Claim(
@@ -146,8 +151,8 @@ for claim in (
         "reconstruction_top_quartile",
         differences(more_code_among_the_best, "too few models in the top of a latent size", most=1),
         lambda view, tested: (
-            f"Among the best {view.cutoff:.0%} of a latent size, KLD and reconstruction loss correlate by"
-            f" {-tested.value:+.2f}."
+            f"Among the best {view.cutoff:.0%} of a latent size, the rank correlation of KLD and reconstruction loss is"
+            f" {_signed(-tested.value)}."
         ),
         by=("cutoff",),
     ),

@@ -80,7 +80,7 @@ def _rests_on(part: Estimate) -> str:
 def _reason(part: Estimate, low: float, high: float, margin: float | None) -> str:
     if not np.isfinite(low):
         return "one context with one seed gives no interval"
-    spans = f"the interval spans {low:+.2g} to {high:+.2g}"
+    spans = f"the interval spans {low:+.2g} to {high:+.2g}".replace("-", "−")
     if part.seeds == 1:
         return f"{spans} over the contexts of this grid, and one seed cannot separate contexts from chance"
     more = part.seeds_to_decide(margin)
