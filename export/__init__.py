@@ -1,4 +1,4 @@
-"""What leaves the workflow: trained models as TorchScript and ONNX, checked, and how to run them."""
+"""Trained models outside of the workflow: TorchScript and ONNX, checked, and the classes that run them."""
 
 from importlib import import_module
 from typing import Any

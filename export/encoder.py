@@ -83,7 +83,7 @@ class Encoder:
             self._runtime(runtime)
 
     def __reduce__(self) -> tuple:
-        """What a copy or a pickle is made of: where the model is, and no session."""
+        """The state of a copy or a pickle: the place of the model, and no session."""
         return type(self), (self.folder, self.graph, self.runtime, self.device, self.threads)
 
     @classmethod
@@ -290,7 +290,7 @@ class Encoder:
 
 
 class _Doubts:
-    """What is odd about images and their codes, to be said in a line once all are encoded."""
+    """Warnings about images and their codes, each in a line once all are encoded."""
 
     def __init__(self, what: str):
         self._what, self._count, self._brightest, self._not_finite = what, 0, 0, 0

@@ -270,7 +270,7 @@ def _graph(module: Graph, example: Tensor, facts: dict[str, str]) -> bytes:
 
 
 def _pixels(shape: tuple[int, ...]) -> dict[str, str]:
-    """What the pixels of images `[H, W]` or `[C, H, W]` are, by the names of ONNX's metadata."""
+    """The kind of the pixels of images `[H, W]` or `[C, H, W]`, by the names of ONNX's metadata."""
     formats = {1: "Gray8", 3: "Rgb8"}
     known = formats.get(shape[0] if len(shape) == 3 else 1)
     return {"Image.NominalPixelRange": "NominalRange_0_255"} | ({"Image.BitmapPixelFormat": known} if known else {})

@@ -45,7 +45,7 @@ class Images:
 
 
 def misfit(kind: str, sizes: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """What keeps an encoder of images of `shape` from taking an array of a type and sizes, and what to do; or nothing.
+    """Why an encoder of images of `shape` cannot take an array of a type and sizes, and what to do; or nothing.
 
     One channel may have an axis of its own or none, in the array and in the encoder, and images may be flat.
     """

@@ -147,7 +147,7 @@ class _Torch(Runtime):
 
     @abstractmethod
     def _load(self, folder: Path) -> Any:
-        """What torch loads: it is called with images; only `Native` has an object of C++ to call otherwise."""
+        """The object that torch loads, called with images; only `Native` has an object of C++ to call otherwise."""
 
     def _tensor(self, images: np.ndarray) -> "Tensor":
         # torch warns of arrays that may only be read, such as a mapped file.

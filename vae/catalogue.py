@@ -12,7 +12,7 @@ from vae.registry import Registry
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage does, in a line; the stages whose files it reads; the files that it writes, by name.
+    """A stage: its summary in a line; the stages whose files it reads; the files that it writes, by name.
 
     One job writes one set of files `of` the study or of a pair, below `results/`, or of each of its models, in their
     folders. `gpu` is whether it computes on a GPU where there is one; `on_demand`, whether a study leaves it out until

@@ -84,7 +84,7 @@ class Spec:
 
 
 def suffix(variant: str) -> str:
-    """What a variant adds to a label."""
+    """The part of a label that names the variant."""
     return f"_{variant}" if variant else ""
 
 
@@ -179,7 +179,7 @@ def _values(key: str, values: list) -> list[str]:
 
 
 def _swept(config: dict, key: str) -> object:
-    """What the config has for a key that is swept or tuned; UserError where there is no such key, or it cannot vary."""
+    """The config's value of a key that is swept or tuned; UserError if there is no such key, or it cannot vary."""
     section, _, name = str(key).partition(".")  # YAML has keys that are no text
     if section not in SWEPT or key in FIXED:
         raise UserError(

@@ -1,4 +1,4 @@
-"""How far a study has come: its jobs, and which of them are done, running, failed or waiting.
+"""The progress of a study: its jobs, and which of them are done, running, failed or waiting.
 
 All of it is read from files, of the results and of the `.snakemake` of the folder that Snakemake runs in; nothing is
 written. In `workflow/lib`, `jobs.py` says which files a job has, and `locks.py` notes which Snakemake is at work.
@@ -197,7 +197,7 @@ def _failures(folder: Path) -> Iterator[tuple[str, tuple[float, bool]]]:
 
 @dataclass
 class Progress:
-    """How far a study has come.
+    """The progress of a study.
 
     `states` has the state of every job, and `began` when those began that are marked as such, in seconds since 1970.
     `steps` are those of the Snakemake that is at work, done and all, where it says so. `known` is whether the config is
@@ -256,7 +256,7 @@ class Progress:
 
 
 def read(results: Path) -> Progress:
-    """How far the study of a results folder has come; UserError where it is none."""
+    """The progress of the study in a results folder; UserError if there is none."""
     if not results.is_dir():
         raise UserError(f"{results}: no such folder; name the results of a study")
     path, run = results / "config.yaml", Run(results)

@@ -63,7 +63,7 @@ def _imported(module: str) -> set[str]:
 
 
 def _target(module: str, name: str) -> str:
-    """What `from module import name` imports: a module, or something of this module."""
+    """The module that `from module import name` imports."""
     path = ROOT / module.replace(".", "/") / name
     return f"{module}.{name}" if path.is_dir() or path.with_suffix(".py").exists() else module
 
@@ -109,7 +109,7 @@ def _version(distribution: str) -> str:
 
 
 def stamp(stage: str) -> dict:
-    """What a stage is: the format of its files, the package's version, its source, and the versions it runs on."""
+    """The identity of a stage: format of its files, version of the package, source, and versions it runs on."""
     return {
         "format": FORMAT,
         "package": __version__,
@@ -125,7 +125,7 @@ def write(path: str | Path, numbers: dict, origin: Origin) -> None:
 
 
 def read(path: str | Path) -> dict:
-    """What `write` wrote; UserError where the file is missing, unsound, or of another version of the package."""
+    """Read what `write` wrote; UserError if the file is missing, damaged, or of another version of the package."""
     numbers = read_json(path)
     made = numbers.get("provenance")
     if not isinstance(made, dict) or made.get("format") != FORMAT:

@@ -115,7 +115,7 @@ def estimate(values: np.ndarray, level: float = LEVEL) -> Estimate:
 
 
 def verdict(low: float, high: float, margin: float | None = None) -> str:
-    """What an interval says of a difference that a claim has above zero.
+    """The verdict of an interval on a claim that a difference is above zero.
 
     `equivalent` where it lies within the margin on both sides (two one-sided tests, Schuirmann 1987), `supported` above
     zero, `contradicted` below, and `undecided` elsewhere, or where there is none.
@@ -146,7 +146,7 @@ def resampled(values: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
 
 
 def standing(values: np.ndarray, count: int = 1000) -> np.ndarray:
-    """How sure the order of some levels is, of losses `[levels, blocks, seeds]`: `[levels, 3]`.
+    """The uncertainty of the order of some levels, of losses `[levels, blocks, seeds]`: `[levels, 3]`.
 
     The share of resamples in which a level has the least loss, and the ends of the 95% interval of its rank, from 1 for
     the best. NaN where there is no block that has all levels.

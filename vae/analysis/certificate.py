@@ -1,4 +1,4 @@
-"""How far models are from trained, at the least: each is compared with others of its architecture.
+"""A lower bound on how far models are from their optimum: each is compared with others of its architecture.
 
 If another model of the same networks has a smaller loss under the objective of this one, then training has left at
 least the difference. The other may have another seed, another weight of the KLD, or a smaller latent size, which a

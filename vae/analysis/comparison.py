@@ -56,7 +56,7 @@ SURVIVES, DIFFERS, IDENTITY, OPEN = OUTCOMES = ("survive", "differ", "are identi
 
 
 def _outcome(claim: Any) -> str:
-    """What two studies say of a claim together."""
+    """The joint outcome of a claim in two studies."""
     if claim.verdict_a == claim.verdict_b:
         return {"identity": IDENTITY, "undecided": OPEN}.get(claim.verdict_a, SURVIVES)
     return DIFFERS if claim.low > 0 or claim.high < 0 else OPEN

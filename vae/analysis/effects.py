@@ -1,4 +1,4 @@
-"""Which choice decides what: an analysis of variance of the crossed grid, and the marginal means of every choice.
+"""The effects of every choice: an analysis of variance of the crossed grid, and marginal means.
 
 Latent size, encoder and decoder are factors, and their levels are categories; a number of parameters follows from
 these, and is none. With several seeds, the error is that between models which differ in their seed alone; with one, the
@@ -34,7 +34,7 @@ MEANS = ["response", "measure", "unit", "choice", "level", *OF_LEVEL]
 
 
 def shares(rows: pd.DataFrame) -> pd.DataFrame:
-    """How much of the variance of each measure each choice explains, from the table of models.
+    """The share of the variance of each measure that each choice explains, from the table of models.
 
     Columns: response; measure, the same in words; unit; term, a factor, an interaction or the error; share of the sum
     of squares (type II, Langsrud 2003: each term beside those that do not contain it); freedom, its degrees of freedom;
@@ -82,7 +82,7 @@ def _terms(rows: pd.DataFrame, response: str) -> pd.DataFrame:
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """What each level of each choice comes to, from the table of models.
+    """The marginal mean of each level of each choice, from the table of models.
 
     Columns: response; measure; unit; choice, a factor; level; mean over all models that have it; difference, how far it
     is from the mean of all levels within the same blocks, with low and high, its 95% interval; p_best, the share of

@@ -1,4 +1,4 @@
-"""Whether a study's budget is enough: what its sentinels gain when they are trained for twice as long."""
+"""Whether a study's budget is enough: the gain of its sentinels at twice the budget."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -55,7 +55,7 @@ def by_architecture(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _standing(rows: pd.DataFrame) -> pd.DataFrame:
-    """How sure the ranks of architectures within their latent size are, of models that did not diverge, by label.
+    """The uncertainty of the ranks of architectures within their latent size, of models that did not diverge, by label.
 
     Columns: label and `STANDING`; NaN with one seed, which has no spread, and for labels that lack a seed.
     """

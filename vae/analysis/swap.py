@@ -1,4 +1,4 @@
-"""What encoders reach with decoders that another encoder has trained, from the stage `swap`."""
+"""The losses of encoders with decoders that were trained with another encoder, from the stage `swap`."""
 
 from pathlib import Path
 

@@ -106,7 +106,7 @@ class Configs:
 
 
 class Controls:
-    """What the autoencoder of every pair loses, where a study trains it."""
+    """The loss of the autoencoder of every pair, if a study trains it."""
 
     def __init__(self, results: Path, config: dict):
         self.on = config["evaluation"]["control"]
@@ -120,7 +120,7 @@ class Controls:
 
 
 class Baselines:
-    """What the stages `baselines` and `classifier` have measured, as columns of the table of models."""
+    """The measures of the stages `baselines` and `classifier`, as columns of the table of models."""
 
     def __init__(self, folder: Path):
         names = ("pixels", "untrained", "classifier", "truth")
@@ -147,7 +147,7 @@ class Baselines:
 
 
 def _of_variant(measured: dict, spec: Spec) -> Any:
-    """What a baseline has measured for the variant of a model; for that of the config itself where it is the same."""
+    """A baseline's measures for the variant of a model, or for the config itself if they are the same."""
     return measured.get(spec.variant, measured[""])
 
 

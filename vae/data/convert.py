@@ -1,4 +1,4 @@
-"""How to convert arrays that are nearly images or labels, as NumPy says it: what messages advise."""
+"""Advice for messages: how to convert arrays that are nearly images or labels, in NumPy."""
 
 from math import isqrt
 

@@ -66,12 +66,12 @@ class Dataset:
         return self.train_images.shape[1:]
 
     def class_name(self, label: int) -> str:
-        """What a label is called: its name, where labels have names, and else its number."""
+        """The name of a label if labels have names, and else its number."""
         return self.class_names[label] if self.class_names else str(label)
 
     @property
     def factor_names(self) -> list[str]:
-        """What the factors are called: by what they are where that is known, and else by their number from 1."""
+        """The names of the factors if they are known, and else their numbers from 1."""
         if self.test_factors is None:
             return []
         count = self.test_factors.shape[1]
@@ -177,7 +177,7 @@ def save(dataset: Dataset, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Dataset:
-    """What `save` wrote; UserError where it is missing or unsound."""
+    """Load a dataset that `save` wrote; UserError if it is missing or damaged."""
     facts = read_json(Path(path).with_suffix(".json"))
     arrays: dict[str, Any] = read_npz(path, VALIDATION[0], optional=VALIDATION[1:])
     class_names = tuple(facts["class_names"]) if facts.get("class_names") else None

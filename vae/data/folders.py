@@ -75,7 +75,7 @@ def state(folder: Path) -> str:
 
 
 def names(folder: Path, most: int = 4) -> str:
-    """What lies in a folder, hidden files left out, for a message."""
+    """The names in a folder without hidden files, for a message."""
     there = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     more = f" and {len(there) - most} more" if len(there) > most else ""
     return ", ".join(there[:most]) + more if there else "no files"

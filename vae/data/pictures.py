@@ -65,7 +65,7 @@ def read(file: Path) -> np.ndarray:
 
 
 def _without(message: str, file: Path) -> str:
-    """What Pillow says of a file, without its name."""
+    """Pillow's error message without the name of the file."""
     return message.replace(f" {str(file)!r}", "")
 
 
@@ -91,7 +91,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def each(make: Callable[[T], np.ndarray], sources: Sequence[T] | np.ndarray, threads: int) -> Iterator[np.ndarray]:
-    """What is made of every source, in order, by several threads, with a progress bar; a few are made ahead."""
+    """The results for all sources, in order, by several threads, with a progress bar; a few are computed ahead."""
     from tqdm import tqdm
 
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(sources), unit=" images", disable=None) as bar:

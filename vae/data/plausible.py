@@ -1,4 +1,4 @@
-"""What is probably a mistake in data of a user's own, whose images and labels are sound."""
+"""Probable mistakes in data of a user's own whose images and labels are valid."""
 
 import hashlib
 from collections.abc import Iterator

@@ -35,7 +35,7 @@ BATCH = 500  # images that are drawn, or compared with all templates, at once; b
 
 
 class Sprite(NamedTuple):
-    """What an image shows, by the places of its values in their lists."""
+    """The factors of an image, by the places of its values in their lists."""
 
     shape: int
     size: int

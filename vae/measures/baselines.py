@@ -18,7 +18,7 @@ from vae.seeds import draw, of_model, of_study
 
 
 def truth(dataset: Dataset) -> dict[str, float]:
-    """What is known of generated images: their entropy, and the mean of log p*(x) over the test images, in nats.
+    """The entropy of generated images, and the mean of log p*(x) over the test images, in nats.
 
     Nothing where the distribution of the images is not known.
     """

@@ -55,12 +55,12 @@ class Gaps(NamedTuple):
 
     @property
     def approximation(self) -> Tensor:
-        """What the best diagonal Gaussian lacks of log p(x)."""
+        """log p(x) less the ELBO of the best diagonal Gaussian."""
         return self.evidence - self.best
 
     @property
     def amortisation(self) -> Tensor:
-        """What the encoder lacks of the best diagonal Gaussian."""
+        """The ELBO of the best diagonal Gaussian less that of the encoder."""
         return self.best - self.reached
 
     @property
@@ -157,7 +157,7 @@ class Inference:
 
 
 def misfit(of: Gaps, truth: Tensor) -> dict[str, float]:
-    """What the decoder's log p(x) lacks of the true one of the same images, `[N]`, in nats, with its standard error."""
+    """True log p(x) less that of the decoder, of the same images `[N]`, in nats, with its standard error."""
     lacking = truth - of.evidence.cpu()
     return {"misfit": lacking.mean().item(), "misfit_error": (lacking.std() / sqrt(len(lacking))).item()}
 

@@ -59,7 +59,7 @@ def measure(spec: Spec, seed: int, trained: Trained, sets: Sets, recipe: Recipe)
 
 
 def minimised(losses: dict, objective: Objective, pixels: int, latent_size: int) -> float | None:
-    """What was minimised, in nats per image, of what `evaluate` returns; None where it is not finite.
+    """The objective in nats per image, from what `evaluate` returns; None if it is not finite.
 
     It is reconstruction + effective beta · KLD.
     """

@@ -1,4 +1,4 @@
-"""What 8-bit integers cost an encoder: errors of its codes, and accuracies of probes on them."""
+"""The accuracy of an encoder in 8-bit integers: errors of its codes, and accuracies of probes on them."""
 
 import numpy as np
 

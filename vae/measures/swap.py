@@ -39,7 +39,7 @@ class Donors:
         self.sets = losses.Sets(dataset, recipe.training.images)
 
     def fit(self, folder: Path, encoder: Network) -> dict:
-        """What an encoder loses with the decoder of a model's folder, once it is fitted to it.
+        """The losses of an encoder that is refitted to the decoder of a model's folder.
 
         Keys: latent_size, encoder, decoder; trained_with, the encoder that trained the decoder; seed; status, `ok` or
         `diverged`, also where the decoder is of a model that diverged; reconstruction, kld and elbo on test images, and

@@ -45,7 +45,7 @@ def validation_losses(
     device: torch.device,
     folder: Path,
 ) -> list[float | None]:
-    """What each model loses on the validation images, in nats per image, when it is trained; None where it diverged.
+    """The loss of each model on the validation images after training, in nats per image; None if it diverged.
 
     It is what was minimised: reconstruction + effective beta · KLD.
     """

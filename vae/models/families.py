@@ -41,7 +41,7 @@ Shape = tuple[int, int, int]  # (C, H, W)
 
 
 class Family(Protocol):
-    """What a family of architectures provides: its least depth, and more. `planes` is the image's shape."""
+    """The interface of a family of architectures. `planes` is the image's shape."""
 
     shallowest: int
 

@@ -1,4 +1,4 @@
-"""What a model costs to run."""
+"""The floating-point operations of a model."""
 
 from math import prod
 

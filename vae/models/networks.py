@@ -1,4 +1,4 @@
-"""How wide networks are; and the width at which one has the number of parameters that is asked for."""
+"""The widths of networks, and the width at which a network has a given number of parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -87,7 +87,7 @@ def _place(error: BaseException, path: str) -> str:
 
 
 def described(error: BaseException) -> str:
-    """What code of the user has raised."""
+    """A description of an error that the user's code raised."""
     if isinstance(error, UserError):
         return str(error)
     return f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"

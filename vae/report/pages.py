@@ -82,7 +82,7 @@ def claims(
 
 
 def finding(rows: pd.DataFrame, shares: pd.DataFrame) -> str:
-    """What a study finds first, for a title: which side decides more of how well its models reconstruct."""
+    """The main finding, for a title: the side that explains more of the variance of reconstruction."""
     of = _sides(shares)
     if not of:
         return f"{len(rows)} models by rate and distortion"
@@ -94,7 +94,7 @@ def finding(rows: pd.DataFrame, shares: pd.DataFrame) -> str:
 
 
 def summary(rows: pd.DataFrame, budget: pd.DataFrame, claims: pd.DataFrame, shares: pd.DataFrame) -> list[str]:
-    """What a study trained, how well, and what came out, a sentence or two each."""
+    """The models of a study, whether they are trained, and the verdicts, a sentence or two each."""
     return [_what_was_trained(rows), _trained(rows, budget), _what_came_out(main_rows(claims), shares)]
 
 
@@ -145,7 +145,7 @@ def _what_came_out(first: pd.DataFrame, shares: pd.DataFrame) -> str:
 
 
 def _others(table: pd.DataFrame) -> dict:
-    """What rankings and cutoffs other than the first say, by claim, beside the names of these conditions."""
+    """Verdicts under rankings and cutoffs other than the first, by claim, beside the names of these conditions."""
     table = table.assign(condition=[f"{r}, top {c:.0%}" for r, c in zip(table["ranking"], table["cutoff"])])
     cells = table.pivot(index="sentence", columns="condition", values="verdict").fillna("")
     conditions = list(table["condition"].unique())
@@ -154,7 +154,7 @@ def _others(table: pd.DataFrame) -> dict:
 
 
 def _trained(rows: pd.DataFrame, budget: pd.DataFrame) -> str:
-    """Whether the models are trained: what twice the budget gains, and how far they are from their optimum at least."""
+    """Whether the models are trained: the gain at twice the budget, and their least distance from the optimum."""
     slack = rows["slack"].dropna()
     far = (
         " By the losses of other models of the same architecture,"
@@ -207,7 +207,7 @@ def rounded(value: float) -> str:
 
 
 def _picture(path: Path) -> dict[str, str]:
-    """What a template needs of a PNG that is named like its figure."""
+    """Title, caption and content of a PNG that is named like its figure."""
     name = path.stem
     caption = FIGURES[name].caption if name in FIGURES else ""
     content = b64encode(path.read_bytes()).decode()

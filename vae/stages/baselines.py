@@ -56,6 +56,6 @@ def _untrained(config: dict, images: baselines.ProbeImages) -> dict[str, dict]:
 
 
 def _by_variant(kinds: Mapping[str, Hashable], measure: Callable) -> dict:
-    """What is measured of the kind that each variant is of, but for variants that are of the config's own kind."""
+    """The measures of the kind of each variant, except for variants of the config's own kind."""
     measured = cache(measure)
     return {name: measured(kind) for name, kind in kinds.items() if not name or kind != kinds[""]}

@@ -87,7 +87,7 @@ def read(results: Path) -> pd.DataFrame:
 
 
 def _of_files(path: Path) -> dict[str, float | bool | None]:
-    """What a model's files say of its encoder, by the names in `OF_FILES`; nothing of files that are not there."""
+    """Columns of a model's encoder from its files, by the names in `OF_FILES`; none for files that are missing."""
     graph, cost = path / "encoder.onnx", path / "encoder.int8.json"
     facts: dict[str, float | bool | None] = {"encoder_mb": graph.stat().st_size / 1e6 if graph.exists() else None}
     if not cost.exists():

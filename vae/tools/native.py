@@ -8,7 +8,7 @@ from vae.errors import UserError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What to do, and where to copy what is built."""
+    """The action, and the folder to copy the build to."""
     parser.add_argument("action", choices=["build"], help="build it for this machine, once")
     parser.add_argument(
         "--copy-to", type=Path, metavar="FOLDER", help="copy program, library and header to this folder"

@@ -1,4 +1,4 @@
-"""The device that a job trains on: which it is, its memory and its arithmetic."""
+"""The device that a job trains on: its name, its memory and its arithmetic."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ def leased(device: torch.device, jobs_per_gpu: int) -> Iterator[torch.device]:
 
 
 def describe(device: torch.device) -> str:
-    """What the device is, in words."""
+    """The name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({processor()})"

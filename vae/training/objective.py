@@ -1,4 +1,4 @@
-"""What is optimised, and what is reported: the evidence lower bound (Kingma & Welling 2014) and its two terms.
+"""The objective, and the losses that are reported: the evidence lower bound (Kingma & Welling 2014) and its two terms.
 
 Reported terms are always sums, in nats per image. What is optimised depends on `reduction`:
 
@@ -50,7 +50,7 @@ class Objective:
         return min(1.0, done / self.kl_warmup) if self.kl_warmup else 1.0
 
     def scale(self, pixels: int) -> float:
-        """What the loss in nats per image is multiplied with to be minimised."""
+        """The factor from the loss in nats per image to the objective."""
         return 1 / pixels if self.reduction == "mean" else 1.0
 
 

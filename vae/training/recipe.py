@@ -1,4 +1,4 @@
-"""How a model is trained: all hyperparameters beside its architecture, its seed and the data."""
+"""The hyperparameters of a training, beside the architecture, the seed and the data."""
 
 from dataclasses import dataclass, replace
 from math import cos, pi, sqrt
@@ -14,7 +14,7 @@ from vae.training.objective import Objective
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained: `images` is how many of the training images are used, None for all.
+    """The hyperparameters of a training; `images` is the number of training images, None for all.
 
     `warmup` is a share of the steps; `gradient_clip` is the largest norm of the gradient of the loss in nats per image,
     None for any. Where `scaled_rate` is true, the learning rate of each layer is a share of it.

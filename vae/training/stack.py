@@ -73,7 +73,7 @@ class Stack:
         self.totals = torch.zeros(len(runs), 3, device=device)
 
     def outputs(self, inputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `VAE` makes of images `[M, B, C, H, W]` and noise `[M, ..., B, latent_size]`, for M models."""
+        """The outputs of `VAE` for images `[M, B, C, H, W]` and noise `[M, ..., B, latent_size]`, for M models."""
         return torch.vmap(partial(functional_call, self.model))(self.weights, (inputs, noise))
 
     def set_done(self, done: float) -> None:

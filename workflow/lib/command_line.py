@@ -1,4 +1,4 @@
-"""What the command line of Snakemake says of the config, where Snakemake reads less out of it."""
+"""The config on the command line of Snakemake, where Snakemake itself reads less."""
 
 import json
 from collections.abc import Sequence

@@ -142,7 +142,7 @@ class Jobs:
         return [self.done(stage).format(**job) for stage in stages for job in self.wildcards]
 
     def lost(self, _, stages: Sequence[str] = ()) -> list[str]:
-        """What is missing of jobs that are done: files that were deleted, or of a latent size or seed that was added.
+        """The missing files of jobs that are done: files that were deleted, or of a latent size or seed that was added.
 
         One file of a job will do to have it run again. Without `stages`, it is of all that are done with every model.
         It is an input function: Snakemake asks before it plans.
@@ -182,7 +182,7 @@ class Jobs:
         return f"{self.folder(wildcards, output)}/models/{folder}"
 
     def sweep(self, _, output) -> str:
-        """What the config sweeps, as JSON; like `models`, it takes `output`, so that a shorter sweep trains nothing."""
+        """The sweep of the config as JSON; like `models`, it takes `output`, so that a shorter sweep trains nothing."""
         return json.dumps(self.config["grid"]["sweep"])
 
     def sentinel(self, wildcards) -> str:

@@ -52,7 +52,7 @@ class Process:
 
 
 class WorkingDirectory:
-    """What Snakemake keeps in `folder`, its `.snakemake`, and which processes hold it.
+    """The locks and marks that Snakemake keeps in `folder`, its `.snakemake`, and the processes that hold it.
 
     There may be several: of two that make different files Snakemake refuses neither.
     """

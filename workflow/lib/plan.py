@@ -1,4 +1,4 @@
-"""What a plan needs torch for, which takes two seconds to load: whether networks can be built, and what jobs ask for.
+"""The parts of a plan that need torch, which takes two seconds to load: building networks, and resources of jobs.
 
 It is kept in the user's cache, by all that decides it, so that only the first plan of a study loads torch.
 """
@@ -22,7 +22,7 @@ ESTIMATED = [name for name, stage in STAGES.items() if stage.of != "study"]
 
 
 def estimates(config: dict, on_gpu: bool) -> Estimates:
-    """What the jobs of a study ask for, by its whole config; nothing where Snakemake runs without torch (--sdm conda).
+    """The resources of a study's jobs, by its whole config; none if Snakemake runs without torch (--sdm conda).
 
     The rule `check` then finds what is wrong. Raises UserError where a network cannot be built for the images, or more
     images are asked for than there are.

@@ -1,4 +1,4 @@
-"""What a job asks of a scheduler, estimated from its models: memory and time.
+"""The resources of a job, estimated from its models: memory and time.
 
 Both are generous. A job that asks for too much waits a little longer; one that asked for too little is ended, and tried
 again with more. `workflow.lib.plan` keeps the estimates, as this module loads torch.

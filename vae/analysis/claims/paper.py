@@ -17,7 +17,7 @@ from vae.registry import Registry
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, what the number means and its unit, the figure that shows it, and its test.
+    """A claim: its sentence, the meaning and unit of its number, the figure that shows it, and its test.
 
     `finding` puts what was found in a sentence. `by` says what decides it beside the models: the ranking, the cutoff.
     """

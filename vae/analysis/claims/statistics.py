@@ -1,4 +1,4 @@
-"""What claims are tested on: the models of a study as a crossed table, and the statistics that several claims share."""
+"""The data of claims: the models of a study as a crossed table, and the statistics that several claims share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from vae.grid import Network
 
 @dataclass(frozen=True)
 class Ranking:
-    """What architectures are ranked by: a column of the table of models, of the validation set where it has one.
+    """A ranking of architectures by a column of the table of models, of the validation set if it has one.
 
     `sign` is 1 where less is better. Differences below `margin` are of no consequence. `unit` is that of amounts, which
     are `scale` times what the column has.

@@ -17,7 +17,7 @@ IDENTITY = "identity"
 
 @dataclass(frozen=True)
 class Tested:
-    """What came out of a claim: a value with its interval, NaN where there is none, and a verdict.
+    """The outcome of a claim: a value with its interval, NaN if there is none, and a verdict.
 
     `least` names the part that decides, where a claim has several; `rests_on` says in words what the interval is over;
     `reason` says why nothing is decided; `error` is the value's standard error, with its degrees of freedom.

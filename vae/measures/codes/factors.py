@@ -1,4 +1,4 @@
-"""How the factors that images were made of are laid out in their codes, where a dataset has them.
+"""Disentanglement: how codes represent the factors that images were made of, if a dataset has them.
 
 Each number stands beside that of factors which are permuted among the images, `…_permuted`: what is measured where
 codes know nothing of them. Whatever is fitted is fitted on validation images and scored on test images.
@@ -41,7 +41,7 @@ def measure(latents: Latents) -> dict[str, float | None]:
 
 
 def names(factors: list[str]) -> list[str]:
-    """What is measured, where the factors have these names."""
+    """The names of the measures, for factors of these names."""
     dci = [f"dci_{part}" for part in ("disentanglement", "completeness", "informativeness")]
     return ["mig", *dci, "sap", *(f"bits_{factor}" for factor in factors)]
 
@@ -91,7 +91,7 @@ def dci(
 
 
 def _concentrated(uses: np.ndarray) -> float:
-    """How far each row of uses is concentrated on one column: 1 − entropy / the largest; the mean, weighted by sums."""
+    """The concentration of each row on one column, 1 − entropy / largest entropy; the mean, weighted by sums."""
     sums = uses.sum(1)
     if uses.shape[1] == 1 or not sums.sum():
         return 1.0 if sums.sum() else 0.0
@@ -125,7 +125,7 @@ def _separated(fit: np.ndarray, test: np.ndarray, values: np.ndarray, wanted: np
 def _bits(
     factors: list[str], fit: np.ndarray, test: np.ndarray, fit_factors: np.ndarray, test_factors: np.ndarray
 ) -> dict[str, float]:
-    """How many bits a code says of each factor at least: its entropy less the cross-entropy of a linear probe.
+    """A lower bound, in bits, on the information about each factor: its entropy less a linear probe's cross-entropy.
 
     A lower bound of the mutual information (Barber & Agakov 2003); it may be below 0 by what the probe learned wrongly.
     """

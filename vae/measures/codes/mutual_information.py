@@ -1,4 +1,4 @@
-"""How much a code says about its image: the mutual information of data and code under the encoder."""
+"""The mutual information of data and code under the encoder."""
 
 from math import isfinite, log
 

@@ -1,4 +1,4 @@
-"""How much of an image's class can be read off its code: measured alike for models and for baselines.
+"""The accuracy of predicting an image's class from its code, measured alike for models and baselines.
 
 Whatever is fitted is fitted on codes of validation images, which no model was trained on, and scored on codes of test
 images.

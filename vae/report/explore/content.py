@@ -1,4 +1,4 @@
-"""What the explore page holds of a study.
+"""The content of the explore page.
 
 Beside the table of models that is what a picture of each needs: its training curve, the KLD of every latent dimension,
 reconstructions and samples, and where it puts some test images in the plane of two principal components. A large study
@@ -70,7 +70,7 @@ LEFT_OUT = {"dataset_sha256", "device", "elbo", "variant"}
 
 
 def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
-    """What the page holds of a study: its table, thinned to `LISTED` models, and the details of `DETAILED` of them."""
+    """The content of a study: its table, thinned to `LISTED` models, and the details of `DETAILED` of them."""
     images = data.load(dataset)
     rows = rows.assign(loss=rows["reconstruction"].astype(float) + rows["kld"].astype(float))
     listed = _thinned(rows)
@@ -153,7 +153,7 @@ def _front(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> tuple[dict[str, Any], np.ndarray]:
-    """What is shown of a model beside its numbers; and which test images are reconstructed."""
+    """The details of a model beside its numbers; and which test images are reconstructed."""
     path = folder(models, Spec.parse(row["label"]), row["seed"])
     history = table.read(path / "history.csv", table.HISTORY)
     klds = np.array(read_json(path / "metrics.json")["kld_per_dimension"])

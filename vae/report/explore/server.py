@@ -17,7 +17,7 @@ Answer = Callable[[], bytes]
 
 
 def models(studies: list[tuple[Path, pd.DataFrame]]) -> dict[str, Answer]:
-    """What is served of the models that did not diverge, of each folder of results and its table, by its path."""
+    """The files that are served of models that did not diverge, for each folder of results and its table, by path."""
     files: dict[str, Answer] = {}
     for place, (results, rows) in enumerate(studies):
         usable = rows[rows["status"] == "ok"]

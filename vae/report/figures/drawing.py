@@ -1,4 +1,4 @@
-"""What figures share: the tables they are drawn from, their registry, their style, and how they are written.
+"""Shared by all figures: their tables, their registry, their style, and writing them.
 
 A figure is a list of pages as wide as A4 and no higher, so that text keeps its size on paper and on screen. `save`
 writes them as a PDF of pages, and as one PNG with the pages below each other.
@@ -76,7 +76,7 @@ plt.rcParams.update(
 
 @dataclass(frozen=True)
 class Study:
-    """What figures are drawn from: the tables of a study, the folder of its models, its test set.
+    """The data of figures: the tables of a study, the folder of its models, its test set.
 
     `rows` is the table of models, `labels` that of architectures; `curves` are those of `vae.analysis.rate_distortion`,
     none where the study does not sweep the weight of the KLD; `spectrum` is that of the training images, as

@@ -1,4 +1,4 @@
-"""Which choice of an architecture decides what: shares of variance, and marginal means."""
+"""The effects of encoder and decoder: shares of variance, and marginal means."""
 
 from math import ceil
 
@@ -30,7 +30,7 @@ SPACE = ("_", " ")
 
 @figure
 def effects(study: Study) -> list[Figure]:
-    """How much of each measure's variance encoder and decoder explain, and what each of them comes to."""
+    """The share of the variance that encoder and decoder explain, and the marginal mean of each."""
     if not set(SIDES) & set(study.effects["term"]):
         return [nothing_to_draw("effects: too few models to compare, there is nothing to draw")]
     seeds = int(study.effects["seeds"].max())

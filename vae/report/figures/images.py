@@ -1,4 +1,4 @@
-"""What models make of images, and of draws from the prior."""
+"""Reconstructions of test images, and samples from the prior."""
 
 import numpy as np
 from matplotlib import pyplot as plt

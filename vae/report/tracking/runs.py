@@ -1,4 +1,4 @@
-"""What trackers of experiments show of a study: of each model its hyperparameters, its curves and its final metrics."""
+"""The runs of a study for experiment trackers: hyperparameters, curves and final metrics of each model."""
 
 import csv
 import json
@@ -104,7 +104,7 @@ def _curves(path: Path, history: list[dict]) -> dict[str, list[float]]:
 
 
 def _hyperparameters(spec: Spec, seed: int, facts: dict) -> dict[str, str | int | float]:
-    """What the model was trained by, under the names of the config; words for what is no number."""
+    """The hyperparameters of the model by their names in the config; words for values that are no numbers."""
     values = {"latent_size": spec.latent_size, "encoder": str(spec.encoder), "decoder": str(spec.decoder), "seed": seed}
     for section, value in facts["config"].items():
         named = value if isinstance(value, dict) else {"": value}

@@ -66,7 +66,7 @@ def track(runs: Iterable[Run], target: Path, thumbnails: Thumbnails | None) -> C
 
 
 class _Written:
-    """What is written of a run: the steps and values of each name, and its hyperparameters, if any."""
+    """The events of a run: steps and values of each name, and its hyperparameters, if any."""
 
     def __init__(self, folder: Path, accumulator: Callable):
         self.scalars: dict[str, list[tuple[int, float]]] = {}
