@@ -1,8 +1,11 @@
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from select import select
 
 import psutil
@@ -98,6 +101,12 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     assert devices.pick("auto") == torch.device("cpu")
     with pytest.raises(UserError, match="device: cuda is asked for"):
         devices.pick("cuda")
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="no /proc/cpuinfo here")
+def test_a_cpu_is_called_by_the_name_of_its_processor():
+    name = re.fullmatch(r"CPU \((.+)\)", devices.describe(torch.device("cpu")))[1]
+    assert name == platform.machine() or name in Path("/proc/cpuinfo").read_text()
 
 
 def test_a_cpu_needs_no_lease_and_knows_its_memory():

@@ -17,7 +17,7 @@ STUDIES = sorted(path.parent.name for path in STORED.glob("*/models.csv"))
 
 @pytest.fixture
 def copied(tmp_path):
-    """A copy of what `refresh.py` reads and writes, without the pages and tables that it makes."""
+    """A copy of what `refresh.py` reads and writes."""
     shutil.copytree(STORED, tmp_path / "docs/results", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "README.md", tmp_path)
     return tmp_path
@@ -29,7 +29,8 @@ def refresh(folder, *arguments):
 
 
 def files(folder):
-    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path for path in paths if "__pycache__" not in path.parts}
 
 
 def test_tables_and_pages_are_what_the_stored_measures_give_byte_for_byte(copied):
@@ -39,8 +40,7 @@ def test_tables_and_pages_are_what_the_stored_measures_give_byte_for_byte(copied
     (copied / "docs/results/README.md").unlink()
     done = refresh(copied)
     assert (done.returncode, done.stderr) == (0, "")
-    names = files(STORED) - {path for path in files(STORED) if "__pycache__" in path.parts}
-    assert filecmp.cmpfiles(STORED, copied / "docs/results", map(str, names), shallow=False)[1:] == ([], [])
+    assert filecmp.cmpfiles(STORED, copied / "docs/results", files(STORED), shallow=False)[1:] == ([], [])
     assert (copied / "README.md").read_text() == (ROOT / "README.md").read_text()
 
 
@@ -57,8 +57,7 @@ def test_a_number_that_does_not_follow_from_the_tables_is_overwritten(copied):
 
 
 def test_the_results_are_small_and_name_no_place_of_a_machine():
-    stored = [path for path in STORED.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert sum(path.stat().st_size for path in stored) < 8e6
+    assert sum((STORED / path).stat().st_size for path in files(STORED)) < 8e6
     for study in STUDIES:
         config = yaml.safe_load((STORED / study / "config.yaml").read_text())
         assert config["dataset"]["path"] is config["families"] is None
@@ -70,6 +69,7 @@ def test_the_results_are_small_and_name_no_place_of_a_machine():
 
 def test_a_finished_study_is_stored_and_an_unfinished_one_refused(copied, checkout, tmp_path):
     results, mine = tmp_path / "results", copied / "docs/results/mine"
+    assert "not a name of a study" in refresh(copied, "..", results).stderr
     shutil.copytree(checkout / "results", results, symlinks=True)
     assert "names a path" in refresh(copied, "mine", results).stderr
     assert not mine.exists()

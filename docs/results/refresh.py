@@ -5,14 +5,16 @@ all stored studies are computed anew from the stored tables, and the pages that 
 """
 
 import argparse
+import re
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
-from stored import Stored, by_size, collapsed_by_size, interval, listed, number, texts
+from stored import Stored, by_size, collapsed_by_size, interval, listed, number
 
 from vae import cli, provenance
 from vae.analysis import table
@@ -24,16 +26,18 @@ README = HERE.parent.parent / "README.md"
 MEASURED = ("models", "architectures", "counts", "fidelity", "swap")
 DERIVED = ("claims", "effects", "means", "rate_distortion")
 FIGURES = ("collapse_atlas", "effects", "loss_decomposition")
-WORDS = (by_size, collapsed_by_size, interval, listed, number, texts)
+WORDS = (by_size, collapsed_by_size, interval, listed, number)
 # The findings in the README stand between these.
 BEGIN, END = "<!-- findings, written by docs/results/refresh.py -->\n", "<!-- end of findings -->"
 
 
 def copy(study: str, results: Path) -> None:
-    """Store what a study has measured: its config, tables, page to explore, and figures of 256 colours.
+    """Store the results of a study: its config, tables, page to explore, and figures of 256 colours.
 
     Raises UserError where the results are not whole, or their config names a path of this machine.
     """
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", study):
+        raise UserError(f"{study}: not a name of a study; take small letters, digits and hyphens")
     config = read_config(str(results / "config.yaml"))
     if config["dataset"]["path"] or config["families"]:
         raise UserError(f"{results}/config.yaml: names a path; results that others can reproduce have none")
@@ -43,16 +47,20 @@ def copy(study: str, results: Path) -> None:
     for name in needed:
         if not (results / name).is_file():
             raise UserError(f"{results}: not finished (has no {name}); run the study to its end")
-    folder = HERE / study
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-    for name in MEASURED:
-        shutil.copy(results / f"tables/{name}.csv", folder)
-    shutil.copy(results / "explore.html", folder)
-    for figure in figures:
-        Image.open(results / _png(figure)).convert("RGB").quantize(256).save(folder / f"{figure}.png", optimize=True)
-    write_json(folder / "run.json", run_of(results))
+    # Complete before it takes the place of an older one.
+    with TemporaryDirectory(dir=HERE) as unfinished:
+        folder = Path(unfinished, study)
+        folder.mkdir()
+        write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        for name in MEASURED:
+            shutil.copy(results / f"tables/{name}.csv", folder)
+        shutil.copy(results / "explore.html", folder)
+        for figure in figures:
+            picture = Image.open(results / _png(figure)).convert("RGB").quantize(256)
+            picture.save(folder / f"{figure}.png", optimize=True)
+        write_json(folder / "run.json", run_of(results))
+        shutil.rmtree(HERE / study, ignore_errors=True)
+        folder.rename(HERE / study)
 
 
 def _png(figure: str) -> str:
@@ -60,7 +68,7 @@ def _png(figure: str) -> str:
 
 
 def run_of(results: Path) -> dict:
-    """By what a study was made: the package and its versions, the device, the dataset, and core-seconds by stage."""
+    """The package and its versions, the device and the dataset of a study, and its core-seconds by stage."""
     training = provenance.read(min(results.glob("models/*/seed*/provenance.json")))
     seconds: dict[str, float] = {}
     for path in results.glob("benchmarks/**/*.tsv"):

@@ -1,12 +1,13 @@
 """A stored study, and its numbers as the pages write them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from vae.analysis import table
+from vae.analysis import effects, table
 from vae.analysis.blocks import Estimate, Grid, estimate
 from vae.analysis.claims import verdicts
 from vae.analysis.fidelity import Fidelity
@@ -25,14 +26,10 @@ def interval(of: Estimate, digits: int = 1) -> str:
     return f"{number(of.value, digits)} ({number(low, digits)} to {number(high, digits)})"
 
 
-def listed(words: list[str]) -> str:
-    """Words as a list in a sentence."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def texts(values: list) -> list[str]:
-    """Values as words."""
-    return list(map(str, values))
+def listed(values: Iterable) -> str:
+    """Values as a list in a sentence."""
+    *first, last = map(str, values)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,9 @@ class Stored:
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """The models of the config itself, with what was minimised, and the negative of what is better when higher."""
+        """The models of the config itself that did not diverge, with the objective that was minimised."""
         rows = table.base(table.read(self.folder / "models.csv"))
-        rows = rows[rows["status"] == "ok"].assign(minimised=minimised, negative_elbo=-rows["elbo"])
-        return rows.assign(negative_evidence=-rows["log_evidence"]) if "log_evidence" in rows else rows
+        return rows[rows["status"] == "ok"].assign(minimised=minimised)
 
     @cached_property
     def claims(self) -> pd.DataFrame:
@@ -60,12 +56,12 @@ class Stored:
 
     @cached_property
     def run(self) -> dict:
-        """By what the study was made."""
+        """The versions and the device of the study, and its core-seconds."""
         return read_json(self.folder / "run.json")
 
     @cached_property
     def fidelity(self) -> Fidelity:
-        """What sentinels gain at twice the budget."""
+        """The gain of the sentinels at twice the budget."""
         return Fidelity.of(self.budget)
 
     @cached_property
@@ -81,16 +77,9 @@ class Stored:
         """The models of a latent size."""
         return Part(self.models[self.models["latent_size"] == size])
 
-    @property
-    def whole(self) -> "Part":
-        """All models."""
-        return Part(self.models)
-
     def share(self, term: str, response: str = "reconstruction") -> str:
         """The share of the variance of a response that a term explains at equal latent size."""
-        effects = table.read(self.folder / "effects.csv", needed=())
-        shares = effects[effects["response"] == response].set_index("term")["share"]
-        return f"{shares[term] / (1 - shares.get('latent_size', 0.0)):.0%}"
+        return f"{effects.at_equal_size(table.read(self.folder / 'effects.csv', needed=()), response)[term]:.0%}"
 
     def verdicts(self, verdict: str) -> pd.DataFrame:
         """The paper's claims of a verdict."""
@@ -104,7 +93,7 @@ class Stored:
 
     @property
     def intervals(self) -> str:
-        """What intervals are over."""
+        """The variation that intervals are over."""
         return "between seeds" if len(self.levels("seed")) > 1 else "over the contexts of the grid"
 
     @property
@@ -119,25 +108,12 @@ class Part:
 
     rows: pd.DataFrame
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getattr__(self, column: str) -> pd.Series:
-        """A column of the table of models."""
-        if column not in self.rows:
-            raise AttributeError(column)
-        return self.rows[column]
-
     def mean(self, column: str, digits: int = 1, **of: str) -> str:
         """The mean of a column over the models with an encoder or decoder."""
         rows = self.rows
         for side, name in of.items():
             rows = rows[rows[side] == name]
         return number(rows[column].mean(), digits)
-
-    def level(self, column: str, side: str, name: str) -> Estimate:
-        """The mean of a column over the models with an encoder or decoder, with its interval."""
-        return estimate(Grid.of(self.rows, [column]).by(column, side)[name])
 
     def excess(self, column: str, first: str, second: str, side: str = "encoder") -> Estimate:
         """By how much a column is larger with one encoder or decoder than with another, all else equal."""
@@ -153,7 +129,7 @@ class Part:
 def by_size(study: Stored, column: str, digits: int, statistic: str = "mean") -> str:
     """A statistic of a column at each latent size, as a list in a sentence."""
     values = study.models.groupby("latent_size")[column].agg(statistic)
-    return listed([number(value, digits) for value in values])
+    return listed(number(value, digits) for value in values)
 
 
 def collapsed_by_size(study: Stored) -> str:
@@ -167,7 +143,8 @@ def collapsed_by_size(study: Stored) -> str:
         ("none of the", shares == 0),
     ):
         if chosen.any():
-            sizes = listed(texts(list(shares.index[chosen])))
-            parts.append(f"{words} models of latent size{'s' if chosen.sum() > 1 else ''} {sizes}")
+            parts.append(
+                f"{words} models of latent size{'s' if chosen.sum() > 1 else ''} {listed(shares.index[chosen])}"
+            )
     said = ", and ".join([f"{parts[0]} collapsed", *parts[1:]])
     return said[0].upper() + said[1:]

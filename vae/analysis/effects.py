@@ -51,6 +51,13 @@ def shares(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
 
+def at_equal_size(shares: pd.DataFrame, response: str) -> dict[str, float]:
+    """By term, its share of the variance of a response that the latent size leaves, from the table of `shares`."""
+    of = shares[shares["response"] == response].set_index("term")["share"]
+    size = of.pop("latent_size") if "latent_size" in of else 0.0
+    return dict(of / (1 - size))
+
+
 def _terms(rows: pd.DataFrame, response: str) -> pd.DataFrame:
     """A row per term of the analysis of variance of a response; none where nothing varies, or nothing is left over."""
     factors = [factor for factor in CHOICES if rows[factor].nunique() > 1]

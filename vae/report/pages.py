@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vae.analysis import certificate
+from vae.analysis import certificate, effects
 from vae.analysis.blocks import MARGIN
 from vae.analysis.claims.testing import IDENTITY, VERDICTS
 from vae.analysis.claims.verdicts import main_rows
@@ -100,10 +100,8 @@ def summary(rows: pd.DataFrame, budget: pd.DataFrame, claims: pd.DataFrame, shar
 
 def _sides(shares: pd.DataFrame) -> dict[str, float]:
     """The shares of the variance of reconstruction at equal latent size of encoder and decoder, if both are known."""
-    of = shares[shares["response"] == "reconstruction"].set_index("term")["share"]
-    if not {"encoder", "decoder"} <= set(of.index):
-        return {}
-    return {side: of[side] / (1 - of.get("latent_size", 0.0)) for side in ("encoder", "decoder")}
+    of = effects.at_equal_size(shares, "reconstruction")
+    return {side: of[side] for side in ("encoder", "decoder")} if {"encoder", "decoder"} <= set(of) else {}
 
 
 def _decided_first(table: pd.DataFrame) -> list:

@@ -53,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sort",
         metavar="COLUMN[,-COLUMN]",
-        help="by these columns, a minus from the largest; missing values come last (default: rank)",
+        help="columns to sort by, with a minus from the largest; missing values come last (default: rank)",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N models (default: all)")
     parser.add_argument("--columns", metavar="COLUMN[,COLUMN]", help="columns to show, or 'all'")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from vae.analysis import effects
 from vae.analysis.blocks import estimate
 from vae.analysis.certificate import FLAGGED
 from vae.grid import Network
@@ -116,9 +117,8 @@ def _bar(axes: Axes, place: float, width: float, models: pd.DataFrame) -> None:
 
 def _sentence(study: Study) -> str:
     """How much of the variance of the ELBO each choice explains, in a sentence."""
-    of = study.effects[study.effects["response"] == "negative_elbo"].set_index("term")["share"]
-    of = of / (1 - of.get("latent_size", 0.0))
-    if not {"encoder", "decoder"} <= set(of.index):
+    of = effects.at_equal_size(study.effects, "negative_elbo")
+    if not {"encoder", "decoder"} <= set(of):
         return ""
     rest = 1 - of["encoder"] - of["decoder"]
     return (
