@@ -73,6 +73,13 @@ def write_idx(path, images):
     path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
 
 
+@pytest.fixture(autouse=True)
+def own_families():
+    """Families that a test loads are forgotten after it."""
+    with patch.dict(FAMILIES), patch.dict(FILES):
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(request):
     """What is compiled for this machine is kept from one run of the tests to the next, apart from the user's."""

@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -71,12 +70,6 @@ class Odd(nn.Module):
 """
 )
 ODD = ODD.replace("from torch import nn", "import torch\nfrom torch import nn")
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_loaded():
-    with patch.dict(FAMILIES), patch.dict(FILES):
-        yield
 
 
 @pytest.fixture
