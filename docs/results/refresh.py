@@ -107,7 +107,10 @@ def pages() -> dict[Path, str]:
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     environment.globals |= {function.__name__: function for function in WORDS}
-    studies = {path.parent.name.replace("-", "_"): Stored(path.parent) for path in HERE.glob("*/models.csv")}
+    folders = sorted(
+        (path.parent for path in HERE.glob("*/models.csv")), key=lambda path: (path.name != "default", path)
+    )
+    studies = {folder.name.replace("-", "_"): Stored(folder) for folder in folders}
     names = {"studies": studies} | studies
     before, rest = README.read_text(encoding="utf-8").split(BEGIN)
     findings = environment.get_template("findings.md.jinja").render(names)

@@ -39,9 +39,18 @@ class Stored:
     folder: Path
 
     @cached_property
+    def _all(self) -> pd.DataFrame:
+        return table.read(self.folder / "models.csv")
+
+    @property
+    def trained(self) -> int:
+        """The number of models, those of a sweep among them."""
+        return len(self._all)
+
+    @cached_property
     def models(self) -> pd.DataFrame:
         """The models of the config itself that did not diverge, with the objective that was minimised."""
-        rows = table.base(table.read(self.folder / "models.csv"))
+        rows = table.base(self._all)
         return rows[rows["status"] == "ok"].assign(minimised=minimised)
 
     @cached_property
@@ -86,15 +95,15 @@ class Stored:
         return self.claims[(self.claims["verdict"] == verdict) & (self.claims["of"] == "paper")]
 
     @property
+    def answers(self) -> pd.DataFrame:
+        """The claims on the parts of the loss."""
+        return self.claims[self.claims["of"] == "answer"]
+
+    @property
     def seeds(self) -> str:
         """How many seeds every architecture was trained with."""
         count = len(self.levels("seed"))
         return f"{count} seeds" if count > 1 else "one seed"
-
-    @property
-    def intervals(self) -> str:
-        """The variation that intervals are over."""
-        return "between seeds" if len(self.levels("seed")) > 1 else "over the contexts of the grid"
 
     @property
     def core_seconds(self) -> int:
@@ -115,15 +124,18 @@ class Part:
             rows = rows[rows[side] == name]
         return number(rows[column].mean(), digits)
 
+    def level(self, column: str, side: str, name: str) -> Estimate:
+        """The mean of a column over the models with an encoder or decoder, with its interval."""
+        return estimate(Grid.of(self.rows, [column]).by(column, side)[name])
+
     def excess(self, column: str, first: str, second: str, side: str = "encoder") -> Estimate:
         """By how much a column is larger with one encoder or decoder than with another, all else equal."""
         levels = Grid.of(self.rows, [column]).by(column, side)
         return estimate(levels[first] - levels[second])
 
-    def spread(self, column: str, side: str) -> float:
-        """The difference of the largest and the smallest mean of a side's networks."""
-        means = self.rows.groupby(side)[column].mean()
-        return float(means.max() - means.min())
+    def means(self, column: str, side: str) -> pd.Series:
+        """The means of a column by encoder or decoder."""
+        return self.rows.groupby(side)[column].mean()
 
 
 def by_size(study: Stored, column: str, digits: int, statistic: str = "mean") -> str:
