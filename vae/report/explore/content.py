@@ -169,7 +169,7 @@ def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> 
         "order": order[:TRAVERSED].tolist(),
         "linear": _values(linear[:DIMENSIONS]),
         "plane": _plane(codes["components"][shown])
-        | {name: np.round(codes[name], 5).tolist() for name in ("centre", "axes") if name in codes},
+        | {name: codes[name].astype(float).round(5).tolist() for name in ("centre", "axes") if name in codes},
         "reconstructions": _sheet(examples["reconstructions"]),
         "samples": _sheet(examples["samples"]),
     }, examples["indices"]
