@@ -140,6 +140,13 @@ def test_libraries_are_those_of_the_lock_file_to_the_byte_with_their_licences():
         assert not installed.exists() or installed.read_bytes() == source
 
 
+def test_a_live_page_has_the_axes_of_planes_with_five_decimals(colour):
+    results = colour / "results"
+    study = content.study(results, colour / "dataset.npz", pd.read_csv(results / "tables/models.csv"), live=True)
+    axes = np.concatenate([details["plane"]["axes"] for details in study["details"].values()], axis=1)
+    assert (axes == axes.round(5)).all()
+
+
 def test_the_page_holds_a_study_in_little_space(colour):
     page = (colour / "results/explore.html").read_text()
     data, scripts = parsed(page)
@@ -154,8 +161,7 @@ def test_the_page_holds_a_study_in_little_space(colour):
     assert len(details["klds"]) == len(details["linear"]) == table["latent_size"][0]
     assert details["klds"] == sorted(details["klds"], reverse=True)
     assert sum(details["klds"]) == pytest.approx(table["kld"][0], rel=1e-3)
-    axes = np.concatenate([each["plane"]["axes"] for each in study["details"].values()], axis=1)
-    assert (axes == axes.round(5)).all()
+    assert set(details["plane"]) == {"points", "middle", "side"}
     each = (len(page) - sum(map(len, scripts))) / len(table)
     assert sum(map(len, scripts)) + 100 * each < 5e6
     assert page == html.of_study(colour / "results", colour / "dataset.npz")

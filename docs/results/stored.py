@@ -92,7 +92,12 @@ class Stored:
 
     def verdicts(self, verdict: str) -> pd.DataFrame:
         """The paper's claims of a verdict."""
-        return self.claims[(self.claims["verdict"] == verdict) & (self.claims["of"] == "paper")]
+        return self.of_paper[self.of_paper["verdict"] == verdict]
+
+    @property
+    def of_paper(self) -> pd.DataFrame:
+        """The paper's claims."""
+        return self.claims[self.claims["of"] == "paper"]
 
     @property
     def answers(self) -> pd.DataFrame:
@@ -104,6 +109,12 @@ class Stored:
         """How many seeds every architecture was trained with."""
         count = len(self.levels("seed"))
         return f"{count} seeds" if count > 1 else "one seed"
+
+    @property
+    def collapsed(self) -> str:
+        """How many models collapsed at each latent size, as `16, 0 and 0 of 16`."""
+        by_size = self.models.groupby("latent_size")["collapsed"]
+        return f"{listed(by_size.sum())} of {by_size.size().max()}"
 
     @property
     def core_seconds(self) -> int:
@@ -136,6 +147,23 @@ class Part:
     def means(self, column: str, side: str) -> pd.Series:
         """The means of a column by encoder or decoder."""
         return self.rows.groupby(side)[column].mean()
+
+
+def conditions(studies: dict[str, Stored]) -> list[Stored]:
+    """The default study, and those that have its grid under other conditions."""
+    grid = studies["default"].config["grid"]
+    return [study for study in studies.values() if study.config["grid"] == grid]
+
+
+def changed(study: Stored, default: Stored) -> str:
+    """The options of a study that differ from the default, seeds apart, as the config says them."""
+    said = []
+    for section, options in study.config.items():
+        if isinstance(options, dict) and section != "grid":
+            for name, value in options.items():
+                if value != default.config[section][name] and name != "seeds":
+                    said.append(f"`{section}.{name}: {value}`")
+    return ", ".join(said) or "–"
 
 
 def by_size(study: Stored, column: str, digits: int, statistic: str = "mean") -> str:

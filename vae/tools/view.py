@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _payload(studies: list[tuple[Path, pd.DataFrame]]) -> dict:
     """The content of the page: the studies by the names of their folders, as several may be of one dataset."""
-    of_studies = [content.study(results, results / "data/dataset.npz", rows) for results, rows in studies]
+    of_studies = [content.study(results, results / "data/dataset.npz", rows, live=True) for results, rows in studies]
     return {"studies": [study | {"name": str(results)} for study, (results, _) in zip(of_studies, studies)]}
 
 

@@ -69,8 +69,11 @@ COLUMNS = {
 LEFT_OUT = {"dataset_sha256", "device", "elbo", "variant"}
 
 
-def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
-    """The content of a study: its table, thinned to `LISTED` models, and the details of `DETAILED` of them."""
+def study(results: Path, dataset: Path, rows: pd.DataFrame, live: bool = False) -> dict[str, Any]:
+    """The content of a study: its table, thinned to `LISTED` models, and the details of `DETAILED` of them.
+
+    Where the page is `live`, the axes of planes too, which place the codes of a drawing.
+    """
     images = data.load(dataset)
     rows = rows.assign(loss=rows["reconstruction"].astype(float) + rows["kld"].astype(float))
     listed = _thinned(rows)
@@ -79,7 +82,7 @@ def study(results: Path, dataset: Path, rows: pd.DataFrame) -> dict[str, Any]:
     examples = None
     details = {}
     for place in np.flatnonzero(_chosen(listed)).tolist():
-        details[place], examples = _details(results / "models", listed.iloc[place], shown, spectra)
+        details[place], examples = _details(results / "models", listed.iloc[place], shown, spectra, live)
     classes = sorted(set(images.test_labels.tolist())) if images.test_labels is not None else []
     columns = _columns(listed)
     needed = {*COLUMNS, *(column["name"] for column in columns)}
@@ -152,7 +155,9 @@ def _front(rows: pd.DataFrame) -> np.ndarray:
     return on_front
 
 
-def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> tuple[dict[str, Any], np.ndarray]:
+def _details(
+    models: Path, row: pd.Series, shown: np.ndarray, spectra: dict, live: bool
+) -> tuple[dict[str, Any], np.ndarray]:
     """The details of a model beside its numbers; and which test images are reconstructed."""
     path = folder(models, Spec.parse(row["label"]), row["seed"])
     history = table.read(path / "history.csv", table.HISTORY)
@@ -161,7 +166,8 @@ def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> 
     variant = row.get("variant", "")
     spectrum = np.array(spectra.get(variant, spectra[""]))
     linear = kld_per_dimension(spectrum, row["effective_beta"], row["latent_size"])
-    codes = read_npz(path / "codes.npz", "components", optional=("centre", "axes"))
+    axes = ("centre", "axes") if live else ()
+    codes = read_npz(path / "codes.npz", "components", optional=axes)
     examples = read_npz(path / "examples.npz", "indices", "reconstructions", "samples")
     return {
         "history": {name: _values(history[name]) for name in ("epoch", "reconstruction", "kld")},
@@ -169,7 +175,7 @@ def _details(models: Path, row: pd.Series, shown: np.ndarray, spectra: dict) -> 
         "order": order[:TRAVERSED].tolist(),
         "linear": _values(linear[:DIMENSIONS]),
         "plane": _plane(codes["components"][shown])
-        | {name: codes[name].astype(float).round(5).tolist() for name in ("centre", "axes") if name in codes},
+        | {name: codes[name].astype(float).round(5).tolist() for name in axes if name in codes},
         "reconstructions": _sheet(examples["reconstructions"]),
         "samples": _sheet(examples["samples"]),
     }, examples["indices"]
