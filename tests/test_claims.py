@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from vae.analysis import effects, fidelity
 from vae.analysis.blocks import estimate
-from vae.analysis.claims import paper, verdicts
+from vae.analysis.claims import paper, testing, verdicts
 from vae.analysis.claims.statistics import View
 from vae.analysis.claims.testing import Parts
 from vae.catalogue import FIGURES
@@ -177,6 +177,14 @@ def test_identities_are_shown_and_not_counted(tmp_path):
     text = shown(claims, rows, tmp_path)
     assert f"Of {len(paper.CLAIMS) - 1} claims of the paper" in text
     assert ">identity</" in text
+
+
+@pytest.mark.parametrize("count", [1, 9, 16, 25])
+def test_the_interval_of_a_share_ends_at_none_and_at_all(count):
+    of = [testing.share(lambda view, value=value: np.full(3 * count, value), "")(None) for value in (0.0, 1.0)]
+    assert (of[0].low, of[1].high) == (0, 1)
+    assert of[0].high == pytest.approx(1 - of[1].low)
+    assert 0 < of[0].high < 1
 
 
 def test_where_every_model_collapsed_architectures_are_not_compared():

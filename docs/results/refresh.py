@@ -14,7 +14,18 @@ from tempfile import TemporaryDirectory
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
-from stored import Stored, by_size, changed, collapsed_by_size, conditions, interval, listed, number
+from stored import (
+    Stored,
+    accuracy_by_size,
+    by_size,
+    changed,
+    collapsed_by_size,
+    conditions,
+    interval,
+    listed,
+    number,
+    points_below,
+)
 
 from vae import cli, provenance
 from vae.analysis import table
@@ -26,7 +37,7 @@ README = HERE.parent.parent / "README.md"
 MEASURED = ("models", "architectures", "counts", "fidelity", "swap")
 DERIVED = ("claims", "effects", "means", "rate_distortion")
 FIGURES = ("collapse_atlas", "effects", "loss_decomposition")
-WORDS = (by_size, changed, collapsed_by_size, conditions, interval, listed, number)
+WORDS = (accuracy_by_size, by_size, changed, collapsed_by_size, conditions, interval, listed, number, points_below)
 # The findings in the README stand between these.
 BEGIN, END = "<!-- findings, written by docs/results/refresh.py -->\n", "<!-- end of findings -->"
 

@@ -94,6 +94,14 @@ class Stored:
         """The paper's claims of a verdict."""
         return self.of_paper[self.of_paper["verdict"] == verdict]
 
+    def verdict(self, claim: str) -> str:
+        """The verdict on a claim, and that by the −ELBO where it is another."""
+        every = verdicts.read(self.folder / "claims.csv")
+        by_elbo = every[(every["claim"] == claim) & (every["ranking"] == "elbo")]["verdict"]
+        said = self.claims.loc[claim, "verdict"].replace("identity", "true by definition")
+        others = [f"by −ELBO {verdict}" for verdict in by_elbo if verdict != said]
+        return "; ".join([said, *others])
+
     @property
     def of_paper(self) -> pd.DataFrame:
         """The paper's claims."""
@@ -170,6 +178,16 @@ def by_size(study: Stored, column: str, digits: int, statistic: str = "mean") ->
     """A statistic of a column at each latent size, as a list in a sentence."""
     values = study.models.groupby("latent_size")[column].agg(statistic)
     return listed(number(value, digits) for value in values)
+
+
+def accuracy_by_size(study: Stored) -> str:
+    """The mean probe accuracy of sampled codes at each latent size, as a list in a sentence."""
+    return listed(f"{value:.0%}" for value in study.models.groupby("latent_size")["probe_accuracy_sampled"].mean())
+
+
+def points_below(study: Stored) -> str:
+    """By how many points the probe accuracy at latent size 50 is below that in principal components of the pixels."""
+    return number(-100 * study.claims.loc["separable_at_50", "value"], 0)
 
 
 def collapsed_by_size(study: Stored) -> str:

@@ -101,7 +101,8 @@ def share(values: Callable[[View], np.ndarray], lacking: str) -> Callable[[View]
         known = known[np.isfinite(known)]
         if not len(known):
             return Tested(np.nan, np.nan, np.nan, "undecided", "", reason=lacking)
-        low, high = proportion_confint(known.sum(), len(known), 1 - LEVEL, "wilson")
+        # Rounded, as of no true value the interval begins at zero, and not at what a processor leaves of one.
+        low, high = np.round(proportion_confint(known.sum(), len(known), 1 - LEVEL, "wilson"), 12)
         contradicted, near = not low <= 0.5 <= high, low > 0.25 and high < 0.75
         said = "contradicted" if contradicted else "supported" if near else "undecided"
         reason = "" if said != "undecided" else f"{len(known)} models are too few for a share"
