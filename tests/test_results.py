@@ -59,6 +59,8 @@ def test_a_number_that_does_not_follow_from_the_tables_is_overwritten(copied):
 def test_the_results_are_small_and_name_no_place_of_a_machine():
     assert sum((STORED / path).stat().st_size for path in files(STORED)) < 8e6
     for study in STUDIES:
+        pictures = re.findall('<img [^>]*src="(.*?)"', (STORED / study / "claims.html").read_text())
+        assert sorted(pictures) == sorted(path.name for path in (STORED / study).glob("*.png"))
         config = yaml.safe_load((STORED / study / "config.yaml").read_text())
         assert config["dataset"]["path"] is config["families"] is None
         for path in (STORED / study).iterdir():

@@ -8,6 +8,7 @@ import argparse
 import re
 import shutil
 import sys
+from base64 import b64encode
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -97,13 +98,18 @@ def run_of(results: Path) -> dict:
 
 
 def derive(folder: Path) -> None:
-    """Compute the tables that rest on those that are stored, and the page of claims."""
+    """Compute the tables that rest on those that are stored, and the page of claims, which shows the stored figures."""
     tables = {name: str(folder / f"{name}.csv") for name in (*MEASURED, *DERIVED)}
     inputs = [part for name in ("fidelity", "swap") for part in (f"--{name}", tables[name])]
     run("claims", "--table", tables["models"], *inputs, *(tables[name] for name in DERIVED))
     inputs = [part for name in ("claims", "effects", "fidelity") for part in (f"--{name}", tables[name])]
-    figures = [str(folder / f"{name}.png") for name in FIGURES if (folder / f"{name}.png").exists()]
-    run("page", "--table", tables["models"], *inputs, str(folder / "claims.html"), *figures)
+    figures = [path for name in FIGURES if (path := folder / f"{name}.png").exists()]
+    page = folder / "claims.html"
+    run("page", "--table", tables["models"], *inputs, str(page), *map(str, figures))
+    text = page.read_text(encoding="utf-8")
+    for path in figures:  # once in the repository, and not in the page too
+        text = text.replace(f"data:image/png;base64,{b64encode(path.read_bytes()).decode()}", path.name)
+    write_text(page, text)
 
 
 def run(*command: str) -> None:
