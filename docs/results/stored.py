@@ -86,9 +86,10 @@ class Stored:
         """The models of a latent size."""
         return Part(self.models[self.models["latent_size"] == size])
 
-    def share(self, term: str, response: str = "reconstruction") -> str:
-        """The share of the variance of a response that a term explains at equal latent size."""
-        return f"{effects.at_equal_size(table.read(self.folder / 'effects.csv', needed=()), response)[term]:.0%}"
+    def share(self, side: str) -> str:
+        """The share of the variance of the −ELBO that encoders or decoders explain at equal latent size."""
+        shares = table.read(self.folder / "effects.csv", needed=())
+        return f"{effects.at_equal_size(shares, 'negative_elbo')[side]:.0%}"
 
     def verdicts(self, verdict: str) -> pd.DataFrame:
         """The paper's claims of a verdict."""
@@ -165,13 +166,8 @@ def conditions(studies: dict[str, Stored]) -> list[Stored]:
 
 def changed(study: Stored, default: Stored) -> str:
     """The options of a study that differ from the default, seeds apart, as the config says them."""
-    said = []
-    for section, options in study.config.items():
-        if isinstance(options, dict) and section != "grid":
-            for name, value in options.items():
-                if value != default.config[section][name] and name != "seeds":
-                    said.append(f"`{section}.{name}: {value}`")
-    return ", ".join(said) or "–"
+    own, usual = (pd.json_normalize(each.config).loc[0].drop("training.seeds") for each in (study, default))
+    return ", ".join(f"`{name}: {value}`" for name, value in own.items() if value != usual[name]) or "–"
 
 
 def by_size(study: Stored, column: str, digits: int, statistic: str = "mean") -> str:

@@ -101,7 +101,7 @@ def share(values: Callable[[View], np.ndarray], lacking: str) -> Callable[[View]
         known = known[np.isfinite(known)]
         if not len(known):
             return Tested(np.nan, np.nan, np.nan, "undecided", "", reason=lacking)
-        # Rounded, as of no true value the interval begins at zero, and not at what a processor leaves of one.
+        # Where no value is true, the interval begins at zero: rounding removes what a processor leaves of it.
         low, high = np.round(proportion_confint(known.sum(), len(known), 1 - LEVEL, "wilson"), 12)
         contradicted, near = not low <= 0.5 <= high, low > 0.25 and high < 0.75
         said = "contradicted" if contradicted else "supported" if near else "undecided"
