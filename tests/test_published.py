@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SAMPLE
 from torchvision import datasets
 
 from vae import files
 from vae.cli import main
 from vae.data import source
-from vae.data.published import DIGITS, PUBLISHED
+from vae.data.known import KNOWN
+from vae.data.published import DIGITS, PUBLISHED, class_names
 from vae.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -211,6 +212,20 @@ def test_a_dataset_is_read_from_its_published_files(name, published, no_network)
     assert dataset.source == f"folder {folder}"
     assert dataset.image_shape == PUBLISHED[name].shape[1:]
     assert {file.name for file in folder.iterdir()} == set(PUBLISHED[name].names)  # nothing was unpacked there
+    named = {"kmnist": "o ki", "emnist_letters": "N/A a", "cifar10": "airplane automobile"}
+    assert [dataset.class_name(label) for label in (0, 1)] == named.get(name, "0 1").split()
+
+
+def test_every_class_of_clothes_and_of_emnist_has_its_name(monkeypatch):
+    named = {name: class_names(name) for name in source._known()}
+    assert named["fashion_mnist"][9] == "Ankle boot"
+    assert {name: len(names) for name, names in named.items() if names} == {
+        "fashion_mnist": 10, "kmnist": 10, "cifar10": 10, "emnist_digits": 10, "emnist_mnist": 10,
+        "emnist_letters": 27, "emnist_balanced": 47, "emnist_bymerge": 47, "emnist_byclass": 62,
+    }  # fmt: skip
+    # The clothes that are known by name get them too, though their files are read without torchvision.
+    monkeypatch.setitem(KNOWN, "fashion_mnist", KNOWN["mnist_sample"])
+    assert source.load(asked("fashion_mnist", SAMPLE)).class_name(0) == "T-shirt/top"
 
 
 @EACH

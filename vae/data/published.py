@@ -150,6 +150,20 @@ def _arrays(train: Any, train_labels: Any, test: Any, test_labels: Any) -> Array
     }
 
 
+def class_names(name: str) -> tuple[str, ...] | None:
+    """The names of the classes from 0 on, where a dataset that is known by name has others than digits.
+
+    They are torchvision's; those of CIFAR-10, which it has in no attribute, are of Krizhevsky, Learning multiple layers
+    of features from tiny images, 2009.
+    """
+    kind, _, split = name.partition("_")
+    if kind == "emnist":
+        return tuple(_torchvision("EMNIST").classes_split_dict[split])
+    if name in NAMED:
+        return tuple(_torchvision(NAMED[name]).classes)
+    return CIFAR10_CLASSES if name == "cifar10" else None
+
+
 def digits() -> Arrays:
     """The digits that scikit-learn ships, 8×8 of 0 to 16, which become 0 to 255.
 
@@ -169,6 +183,8 @@ QMNIST = tuple(
     f"qmnist-{side}-{kind}.gz" for side in ("train", "test") for kind in ("images-idx3-ubyte", "labels-idx2-int")
 )
 EMNIST, CIFAR10 = ("gzip.zip",), ("cifar-10-python.tar.gz",)
+NAMED = {"fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MOST_UNPACKED = 2**30  # bytes that a member of EMNIST's archive unpacks to
 EMNIST_SPLITS = {
     "balanced": (112_800, 18_800),

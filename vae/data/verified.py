@@ -15,7 +15,7 @@ from vae.data.dataset import LABELS, PARTS, Dataset
 from vae.data.fetch import SOURCES
 from vae.data.idx import open_idx, read_idx
 from vae.data.known import KNOWN
-from vae.data.published import PUBLISHED
+from vae.data.published import PUBLISHED, class_names
 from vae.errors import UserError
 from vae.files import keep, kept, sha256
 
@@ -27,7 +27,7 @@ CACHE = "the user's cache"
 def given(name: str, path: str) -> Dataset:
     """A dataset that is known by name from the files that the user has of it; UserError where they are others."""
     with _given(name, path), tempfile.TemporaryDirectory() as scratch:
-        return Dataset.of(name, f"folder {path}", _read(name, Path(path), Path(scratch)))
+        return Dataset.of(name, f"folder {path}", _read(name, Path(path), Path(scratch)), class_names(name))
 
 
 def check_given(name: str, path: str) -> None:
@@ -72,7 +72,7 @@ def fetched(name: str) -> Dataset:
                 continue
             if folder.is_relative_to(empty):
                 keep(key, _files(name, folder))
-        return Dataset.of(name, source, arrays)
+        return Dataset.of(name, source, arrays, class_names(name))
     raise UserError(f"dataset {name} is not available; tried {'; '.join(tried)}. {_advice(name)}")
 
 
