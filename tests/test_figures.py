@@ -110,6 +110,20 @@ def test_every_text_is_large_enough_and_on_the_page(study, name):
         plt.close(page)
 
 
+@pytest.mark.parametrize(
+    ("name", "rows"), [("{}", 1), ("the {}th of ten classes of clothes", 4), ("so " * 30 + "{}", 10)]
+)
+def test_a_legend_has_as_many_rows_as_its_names_need(study, name, rows):
+    page = figures.FIGURES["pca_top_quartile"](replace(study, class_name=name.format))[0]
+    shown = [text.get_text() for text in page.legends[0].get_texts()]
+    assert shown == [name.format(label) for label in range(10)]
+    texts(page)
+    boxes = [text.get_window_extent() for text in page.legends[0].get_texts()]
+    assert len({round(box.y0) for box in boxes}) == rows
+    assert all(page.bbox.x0 <= box.x0 <= box.x1 <= page.bbox.x1 for box in boxes)
+    plt.close(page)
+
+
 @pytest.mark.parametrize("name", ["kld_ranked", "reconstruction_ranked"])
 def test_a_ranking_names_every_label_that_did_not_diverge_without_overlap(study, name):
     pages = figures.FIGURES[name](study)
@@ -131,6 +145,20 @@ def test_there_is_a_panel_for_each(study, name, panels):
     assert sum(axes.get_visible() and bool(axes.get_title()) for page in pages for axes in page.axes) == panels
     for page in pages:
         plt.close(page)
+
+
+def test_no_two_encoders_look_alike_on_curves(study):
+    (curve, *_) = study.curves.values()
+    encoders = [f"{family}{depth}" for family in ("DNN", "CNN", "RES") for depth in (1, 2, 3, 4)]
+    (page,) = figures.FIGURES["rate_distortion"](
+        replace(study, curves={(25, name, "DNN1"): curve for name in encoders})
+    )
+    handles = [handle for handle in page.legends[0].legend_handles if handle.get_label().startswith("encoder")]
+    listed = {(handle.get_linestyle(), handle.get_marker()) for handle in handles}
+    drawn = page.axes[0].lines
+    assert listed == {(curve.get_linestyle(), points.get_marker()) for curve, points in zip(drawn[::2], drawn[1::2])}
+    assert len(listed) == len(encoders)
+    plt.close(page)
 
 
 def test_the_atlas_shows_the_share_that_collapsed_and_the_theory(study):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 
@@ -45,7 +45,7 @@ def collapse_atlas(study: Study) -> list[Figure]:
     return [page]
 
 
-def _collapse_maps(page: FigureBase, rows: pd.DataFrame, sizes: list[int]) -> None:
+def _collapse_maps(page: SubFigure, rows: pd.DataFrame, sizes: list[int]) -> None:
     """A map of encoders and decoders per latent size: the share of seeds that collapsed, and the mean KLD."""
     networks = {side: list(rows[side].unique()) for side in ("encoder", "decoder")}
     panels = page.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
@@ -72,7 +72,7 @@ def _collapse_maps(page: FigureBase, rows: pd.DataFrame, sizes: list[int]) -> No
     bar.set_ticks([0, 0.5, 1])
 
 
-def _collapse_lines(page: FigureBase, rows: pd.DataFrame, sizes: list[int]) -> None:
+def _collapse_lines(page: SubFigure, rows: pd.DataFrame, sizes: list[int]) -> None:
     """Share collapsed beside the effective beta, and KLD and active units beside the theory, over the latent size."""
     share, kld, active = page.subplots(1, 3)
     _share_collapsed(share, rows, sizes)
@@ -126,7 +126,7 @@ def _beside_theory(axes: Axes, rows: pd.DataFrame, places: pd.Series, name: str,
     axes.hlines(theory, ticks - 0.35, ticks + 0.35, color="black", linewidth=2)
 
 
-def _kld_per_dimension(page: FigureBase, study: Study, rows: pd.DataFrame, sizes: list[int]) -> None:
+def _kld_per_dimension(page: SubFigure, study: Study, rows: pd.DataFrame, sizes: list[int]) -> None:
     """KLD of every latent dimension, sorted, a line per model, with that of a linear VAE over it."""
     panels = page.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
     for axes, size in zip(panels, sizes, strict=True):

@@ -4,7 +4,7 @@ A figure is a list of pages as wide as A4 and no higher, so that text keeps its 
 writes them as a PDF of pages, and as one PNG with the pages below each other.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from math import ceil
@@ -23,7 +23,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 from matplotlib.typing import LineStyleType
@@ -170,9 +170,13 @@ def save(pages: list[Figure], png: Path, pdf: Path) -> None:
         Image.fromarray(np.concatenate(images)).save(partial, optimize=True)
 
 
-def legend_below(page: FigureBase, handles: Iterable[Artist], columns: int = 5) -> None:
-    """A legend of these handles below all axes."""
-    page.legend(handles=handles, loc="outside lower center", ncols=columns)
+def legend_below(page: Figure | SubFigure, handles: Sequence[Artist], columns: int = 5) -> None:
+    """A legend of these handles below all axes, of at most so many columns, or of as many as the page has room for."""
+    for rows in range(ceil(len(handles) / columns), len(handles) + 1):
+        legend = page.legend(handles=handles, loc="outside lower center", ncols=ceil(len(handles) / rows))
+        if rows == len(handles) or legend.get_window_extent().width <= page.bbox.width:
+            break
+        legend.remove()
 
 
 def ranking_pages(

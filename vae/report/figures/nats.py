@@ -13,7 +13,18 @@ from vae.analysis import effects
 from vae.analysis.blocks import estimate
 from vae.analysis.certificate import FLAGGED
 from vae.grid import Network
-from vae.report.figures.drawing import BLUE, GREEN, GREY, ORANGE, WIDTH, Study, figure, line, nothing_to_draw
+from vae.report.figures.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    WIDTH,
+    Study,
+    figure,
+    legend_below,
+    line,
+    nothing_to_draw,
+)
 from vae.report.figures.rate_distortion import STYLES
 
 # The parts of a loss from below: columns of the table of models, and what they are called.
@@ -93,7 +104,7 @@ def _losses(rows: pd.DataFrame, study: Study) -> Figure:
             label=f"stopped more than {FLAGGED} nats above the optimum",
         )
     )
-    page.legend(handles=handles, loc="outside lower center", ncols=2)
+    legend_below(page, handles, columns=2)
     size = int(rows["latent_size"].iloc[0])
     page.suptitle(f"−ELBO in parts, by encoder and decoder (latent size {size})\n{_sentence(study)}", fontsize=9)
     return page
@@ -169,6 +180,6 @@ def _curves(study: Study) -> Figure:
         axes.plot(rates, study.rows["entropy"].iloc[0] - rates, color=GREY, linewidth=2)
         handles.append(line("floor: entropy − rate", GREY, "-"))
     axes.set(xlabel="rate: KLD (nats per image)", ylabel="distortion: reconstruction (nats per image)")
-    page.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend_below(page, handles, columns=3)
     page.suptitle(f"Distortion over rate, for the simplest and the deepest encoder (latent size {size})")
     return page
