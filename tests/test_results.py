@@ -11,6 +11,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from vae import grid
+from vae.config import complete, schema
+
 STORED = ROOT / "docs/results"
 STUDIES = sorted(path.parent.name for path in STORED.glob("*/models.csv"))
 
@@ -67,6 +70,14 @@ def test_the_results_are_small_and_name_no_place_of_a_machine():
             if path.suffix != ".png":
                 text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", path.read_text())  # pictures in pages
                 assert not re.search(r"/(home|root|tmp)/", text), path
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_stored_config_asks_for_the_stored_models(study):
+    asked = complete(yaml.safe_load((STORED / study / "config.yaml").read_text()), schema())
+    models = pd.read_csv(STORED / study / "models.csv")
+    every = [(str(spec), seed) for spec in grid.expand(asked) for seed in asked["training"]["seeds"]]
+    assert sorted(every) == sorted(zip(models["label"], models["seed"], strict=True))
 
 
 def test_a_finished_study_is_stored_and_an_unfinished_one_refused(copied, checkout, tmp_path):

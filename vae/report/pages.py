@@ -134,10 +134,10 @@ def _what_came_out(first: pd.DataFrame, shares: pd.DataFrame) -> str:
         said += ", not counting one that follows from its definition"
     explained = ""
     if of := _sides(shares):
-        chance = "" if "seed" in set(shares["term"]) else " and chance"
+        chance = "the seed" if "seed" in set(shares["term"]) else "chance"
         explained = (
             f" At equal latent size, the decoder explains {of['decoder']:.0%} of the variance of reconstruction and the"
-            f" encoder {of['encoder']:.0%}; the rest is their interactions{chance}."
+            f" encoder {of['encoder']:.0%}; the rest is their interactions and {chance}."
         )
     return f"{said}.{explained}"
 
