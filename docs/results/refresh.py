@@ -32,13 +32,16 @@ from vae import cli, provenance
 from vae.analysis import table
 from vae.errors import UserError
 from vae.files import read_config, write_json, write_text
+from vae.report.pages import amount
 
 HERE = Path(__file__).parent
 README = HERE.parent.parent / "README.md"
 MEASURED = ("models", "architectures", "counts", "fidelity", "swap")
 DERIVED = ("claims", "effects", "means", "rate_distortion")
 FIGURES = ("collapse_atlas", "effects", "loss_decomposition")
-WORDS = (accuracy_by_size, by_size, changed, collapsed_by_size, conditions, interval, listed, number, points_below)
+WORDS = (
+    accuracy_by_size, amount, by_size, changed, collapsed_by_size, conditions, interval, listed, number, points_below,
+)  # fmt: skip
 # The findings in the README stand between these.
 BEGIN, END = "<!-- findings, written by docs/results/refresh.py -->\n", "<!-- end of findings -->"
 
