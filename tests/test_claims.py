@@ -213,12 +213,12 @@ def test_each_claim_says_what_is_found_and_names_a_figure():
 @pytest.mark.parametrize(
     ("name", "case", "words"),
     [
-        ("simple_dense_encoders", 0, "With DNN1 encoders the loss is .* nats lower than"),
-        ("simple_dense_encoders", 1, "With CNN4 encoders the loss is .* nats lower than with DNN1"),
-        ("simple_convolutional_encoders", 0, "encoders the loss is .* nats lower than"),
-        ("simple_convolutional_encoders", 1, "With CNN1 encoders the loss is .* nats lower than with DNN1"),
-        ("decoders", 0, "The loss with these decoders is .* nats lower than with the others"),
-        ("decoders", 1, "The loss with these decoders is .* nats higher than with the others"),
+        ("simple_dense_encoders", 0, "With DNN1 encoders the reconstruction loss is .* nats lower than"),
+        ("simple_dense_encoders", 1, "With CNN4 encoders the reconstruction loss is .* nats lower than with DNN1"),
+        ("simple_convolutional_encoders", 0, "encoders the reconstruction loss is .* nats lower than"),
+        ("simple_convolutional_encoders", 1, "With CNN1 encoders the .* loss is .* nats lower than with DNN1"),
+        ("decoders", 0, "The reconstruction loss with these decoders is .* nats lower than with the others"),
+        ("decoders", 1, "The reconstruction loss with these decoders is .* nats higher than with the others"),
         ("powerful_convolutional_encoders", 0, "loss is .* nats lower than with CNN1; the margin is 0.50 nats"),
         ("powerful_convolutional_encoders", 1, "loss is .* nats higher than with CNN1"),
         ("dense_and_compact", 0, "above that of convolutional ones is .* nats higher at the smaller"),
@@ -231,6 +231,17 @@ def test_each_claim_says_what_is_found_and_names_a_figure():
 )
 def test_the_findings_have_the_sign_of_what_they_say(name, case, words):
     assert re.search(words, first(table(CASES[name][case], noise=0.1, spread=5), name)["finding"])
+
+
+def test_the_findings_name_the_loss_that_ranks():
+    claims = verdicts.verdicts(table(CASES["decoders"][0]))
+    begins = claims[claims["claim"] == "decoders"].set_index("ranking")["finding"].str.split(" with these").str[0]
+    assert dict(begins) == {
+        "reconstruction": "The reconstruction loss",
+        "elbo": "The −ELBO",
+        "iwae_bound": "The negative IWAE bound",
+        "probe_accuracy_sampled": "The error of the probe",
+    }
 
 
 def test_the_page_says_what_was_trained_how_well_and_what_came_out(tmp_path):

@@ -59,6 +59,19 @@ def test_a_number_that_does_not_follow_from_the_tables_is_overwritten(copied):
     assert (copied / "docs/results/README.md").read_text() != page
 
 
+def test_claims_that_other_conditions_decide_otherwise_are_told_and_counted():
+    def decided(study):
+        rows = pd.read_csv(STORED / study / "claims.csv").drop_duplicates("claim").query("of == 'paper'")
+        return rows[rows["verdict"] != "undecided"].set_index("claim")[["sentence", "verdict"]]
+
+    default, elbo = decided("default"), decided("elbo")
+    both = default.loc[default.index.intersection(elbo.index)]
+    otherwise = both[both["verdict"] != elbo.loc[both.index, "verdict"]]["sentence"]
+    page = (STORED / "README.md").read_text()
+    assert set(re.findall(r"^- \*(.+?)\*.*\n(?:  In .*\n)*?  In \[elbo\]", page, re.M)) == set(otherwise)
+    assert f" {len(otherwise)} of these verdicts are decided otherwise" in (ROOT / "README.md").read_text()
+
+
 def test_the_results_are_small_and_name_no_place_of_a_machine():
     assert sum((STORED / path).stat().st_size for path in files(STORED)) < 8e6
     for study in STUDIES:

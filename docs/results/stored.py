@@ -26,6 +26,11 @@ def interval(of: Estimate, digits: int = 1) -> str:
     return f"{number(of.value, digits)} ({number(low, digits)} to {number(high, digits)})"
 
 
+def in_words(verdict: str) -> str:
+    """A verdict as the pages write it."""
+    return {"identity": "true by definition", "equivalent": "no difference that matters"}.get(verdict, verdict)
+
+
 def listed(values: Iterable) -> str:
     """Values as a list in a sentence."""
     *first, last = map(str, values)
@@ -99,9 +104,13 @@ class Stored:
         """The verdict on a claim, and that by the −ELBO where it is another."""
         every = verdicts.read(self.folder / "claims.csv")
         by_elbo = every[(every["claim"] == claim) & (every["ranking"] == "elbo")]["verdict"]
-        said = self.claims.loc[claim, "verdict"].replace("identity", "true by definition")
-        others = [f"by −ELBO {verdict}" for verdict in by_elbo if verdict != said]
-        return "; ".join([said, *others])
+        said = self.claims.loc[claim, "verdict"]
+        others = [f"by −ELBO {in_words(verdict)}" for verdict in by_elbo if verdict != said]
+        return "; ".join([in_words(said), *others])
+
+    def decides_otherwise(self, claim: str, verdict: str) -> bool:
+        """Whether the study decides a claim, and not with this verdict."""
+        return self.claims.loc[claim, "verdict"] not in {verdict, "undecided"}
 
     @property
     def of_paper(self) -> pd.DataFrame:
@@ -162,6 +171,11 @@ def conditions(studies: dict[str, Stored]) -> list[Stored]:
     """The default study, and those that have its grid under other conditions."""
     grid = studies["default"].config["grid"]
     return [study for study in studies.values() if study.config["grid"] == grid]
+
+
+def decided_otherwise(study: Stored, default: Stored) -> int:
+    """The number of the paper's claims on which a study decides otherwise than the default study."""
+    return sum(study.decides_otherwise(name, verdict) for name, verdict in default.of_paper["verdict"].items())
 
 
 def changed(study: Stored, default: Stored) -> str:

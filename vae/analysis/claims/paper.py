@@ -1,6 +1,7 @@
 """The paper's claims, each as differences within blocks of models that are above zero where the claim holds.
 
-Losses are those that rank: nats per image, less is better; a ranking by accuracy has points of accuracy in their place.
+Losses are those that rank: nats per image, less is better; a ranking by accuracy has the error of the probe in their
+place, in points of accuracy.
 """
 
 from collections.abc import Callable
@@ -99,7 +100,7 @@ def better_than_collapsed(view: View) -> float:
 def _leader(view: View, tested: Tested, first: str) -> str:
     """Whether the first or the rival that stands for all others has the lower loss, and by how much."""
     ahead, behind = (first, tested.least) if tested.value >= 0 else (tested.least, first)
-    return f"With {ahead} encoders the loss is {view.amount(tested.value)} lower than with {behind}."
+    return f"With {ahead} encoders the {view.ranking.loss} is {view.amount(tested.value)} lower than with {behind}."
 
 
 def _gain(view: View, difference: float) -> str:
@@ -195,7 +196,9 @@ for claim in (
         "loss",
         "top_quartile_counts",
         differences(good_decoders, "there is none of these decoders, or no other", negligible=True),
-        lambda view, tested: f"The loss with these decoders is {_gain(view, tested.value)} than with the others.",
+        lambda view, tested: (
+            f"The {view.ranking.loss} with these decoders is {_gain(view, tested.value)} than with the others."
+        ),
         by=("ranking",),
     ),
     Claim(
@@ -206,8 +209,9 @@ for claim in (
         "top_quartile_counts_by_latent_size",
         differences(deep_encoders, "there is no CNN1 encoder, or no deeper one"),
         lambda view, tested: (
-            f"With encoders of several blocks the loss is {_gain(view, tested.value - view.ranking.margin)} than with"
-            f" CNN1; the margin is {view.amount(view.ranking.margin)}."
+            f"With encoders of several blocks the {view.ranking.loss} is"
+            f" {_gain(view, tested.value - view.ranking.margin)} than with CNN1; the margin is"
+            f" {view.amount(view.ranking.margin)}."
         ),
         by=("ranking",),
     ),
@@ -241,8 +245,8 @@ for claim in (
         "top_quartile_counts_by_latent_size",
         differences(compact_latents, "there is one latent size alone, or one family", negligible=True),
         lambda view, tested: (
-            f"The loss of dense pairs above that of convolutional ones is {_gain(view, -tested.value)} at the smaller"
-            " latent sizes than at the larger."
+            f"The {view.ranking.loss} of dense pairs above that of convolutional ones is {_gain(view, -tested.value)}"
+            " at the smaller latent sizes than at the larger."
         ),
         by=("ranking",),
     ),

@@ -17,11 +17,12 @@ from vae.grid import Network
 class Ranking:
     """A ranking of architectures by a column of the table of models, of the validation set if it has one.
 
-    `sign` is 1 where less is better. Differences below `margin` are of no consequence. `unit` is that of amounts, which
-    are `scale` times what the column has.
+    `loss` is its name in a sentence. `sign` is 1 where less is better. Differences below `margin` are of no
+    consequence. `unit` is that of amounts, which are `scale` times what the column has.
     """
 
     name: str
+    loss: str
     column: str
     sign: int
     margin: float

@@ -21,10 +21,12 @@ from vae.analysis.rate_distortion import Curve
 from vae.analysis.table import read_csv
 
 RANKINGS = (
-    Ranking("reconstruction", "validation_reconstruction", 1, MARGIN, "nats"),
-    Ranking("elbo", "validation_elbo", -1, MARGIN, "nats"),
-    Ranking("iwae_bound", "iwae_bound", -1, MARGIN, "nats"),
-    Ranking("probe_accuracy_sampled", "probe_accuracy_sampled", -1, 0.01, "points of accuracy", 100),
+    Ranking("reconstruction", "reconstruction loss", "validation_reconstruction", 1, MARGIN, "nats"),
+    Ranking("elbo", "−ELBO", "validation_elbo", -1, MARGIN, "nats"),
+    Ranking("iwae_bound", "negative IWAE bound", "iwae_bound", -1, MARGIN, "nats"),
+    Ranking(
+        "probe_accuracy_sampled", "error of the probe", "probe_accuracy_sampled", -1, 0.01, "points of accuracy", 100
+    ),
 )
 CUTOFFS = (QUARTILE, 0.1, 0.5)
 GAPS = ("train_amortisation_gap", "generalisation_gap")
