@@ -255,6 +255,20 @@ def test_a_mark_shows_its_model_and_a_click_chooses_it(colour):
         assert page.locator("#card").is_hidden()
 
 
+def test_a_page_opens_with_two_models_whose_pictures_it_has(colour, tmp_path):
+    given = pd.read_csv(colour / "results/tables/models.csv")
+    by_loss = given.assign(loss=given["reconstruction"] + given["kld"]).sort_values("loss")["label"].tolist()
+    page = tmp_path / "page.html"
+    study = content.study(laid_out(colour, tmp_path / "results"), colour / "dataset.npz", given)
+    study["details"] = {
+        place: details for place, details in study["details"].items() if given["label"][place] != by_loss[-1]
+    }
+    page.write_text(html.render("title", [], {"studies": [study]}))
+    with opened(page) as opening:
+        assert opening.locator(".model.a h3").inner_text() == f"A{by_loss[0]}, seed 0"
+        assert opening.locator(".model.b h3").inner_text() == f"B{by_loss[-2]}, seed 0"
+
+
 def test_the_same_image_is_pointed_at_in_both_planes(colour):
     with opened(colour / "results/explore.html", viewport={"width": 1280, "height": 4000}) as page:
         first = page.locator(".plane svg").first

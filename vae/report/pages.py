@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from vae.analysis import certificate, effects
 from vae.analysis.blocks import MARGIN
 from vae.analysis.claims.testing import IDENTITY, VERDICTS
-from vae.analysis.claims.verdicts import main_rows
+from vae.analysis.claims.verdicts import RANKINGS, main_rows
 from vae.analysis.comparison import OUTCOMES, Study
 from vae.analysis.fidelity import Fidelity
 from vae.catalogue import FIGURES
@@ -144,7 +144,8 @@ def _what_came_out(first: pd.DataFrame, shares: pd.DataFrame) -> str:
 
 def _others(table: pd.DataFrame) -> dict:
     """Verdicts under rankings and cutoffs other than the first, by claim, beside the names of these conditions."""
-    table = table.assign(condition=[f"{r}, top {c:.0%}" for r, c in zip(table["ranking"], table["cutoff"])])
+    losses = {ranking.name: ranking.loss for ranking in RANKINGS}
+    table = table.assign(condition=[f"{losses[r]}, top {c:.0%}" for r, c in zip(table["ranking"], table["cutoff"])])
     cells = table.pivot(index="sentence", columns="condition", values="verdict").fillna("")
     conditions = list(table["condition"].unique())
     varying = [sentence for sentence in table["sentence"].unique() if (cells.loc[sentence] != "").sum() > 1]

@@ -45,11 +45,12 @@ const FILTERS = ["latent_size", "encoder", "decoder", "seed", "status", ...(SEVE
   .filter(name => new Set(MODELS.map(model => model[name])).size > 1);
 const USABLE = MODELS.filter(model => model.status === "ok");
 const plain = model => model.label === `L${model.latent_size}_${model.encoder}_${model.decoder}`;  // not of a sweep
-const best = USABLE.filter(plain).sort((a, b) => (a.loss ?? Infinity) - (b.loss ?? Infinity));
+// The page opens with the least and the highest −ELBO of models whose pictures are here.
+const pictured = USABLE.filter(model => plain(model) && model.details).sort((a, b) => (a.loss ?? Infinity) - (b.loss ?? Infinity));
 
 // --- The state, and its place in the URL -----------------------------------------------------------------------------
 const DEFAULTS = {
-  a: best[0]?.key ?? "", b: best.at(-1)?.key ?? "", x: "kld", y: "reconstruction", search: "", sort: "rank", down: "",
+  a: pictured[0]?.key ?? "", b: pictured.at(-1)?.key ?? "", x: "kld", y: "reconstruction", search: "", sort: "rank", down: "",
   beta: "", columns: COLUMNS.filter(column => column.first).map(column => column.name).slice(0, 14).join(","),
   ...Object.fromEntries(FILTERS.map(name => [`no_${name}`, ""])),
 };
