@@ -22,7 +22,6 @@ from stored import (
     changed,
     collapsed_by_size,
     conditions,
-    decided_otherwise,
     in_words,
     interval,
     listed,
@@ -42,8 +41,8 @@ MEASURED = ("models", "architectures", "counts", "fidelity", "swap")
 DERIVED = ("claims", "effects", "means", "rate_distortion")
 FIGURES = ("collapse_atlas", "effects", "loss_decomposition")
 WORDS = (
-    accuracy_by_size, amount, by_size, changed, collapsed_by_size, conditions, decided_otherwise, in_words, interval,
-    listed, number, points_below,
+    accuracy_by_size, amount, by_size, changed, collapsed_by_size, conditions, in_words, interval, listed, number,
+    points_below,
 )  # fmt: skip
 # The findings in the README stand between these.
 BEGIN, END = "<!-- findings, written by docs/results/refresh.py -->\n", "<!-- end of findings -->"

@@ -108,9 +108,10 @@ class Stored:
         others = [f"by −ELBO {in_words(verdict)}" for verdict in by_elbo if verdict != said]
         return "; ".join([in_words(said), *others])
 
-    def decides_otherwise(self, claim: str, verdict: str) -> bool:
-        """Whether the study decides a claim, and not with this verdict."""
-        return self.claims.loc[claim, "verdict"] not in {verdict, "undecided"}
+    def decided_otherwise(self, other: "Stored") -> pd.DataFrame:
+        """The paper's claims that both studies decide, each with a verdict of its own."""
+        here, there = self.of_paper["verdict"], other.of_paper["verdict"]
+        return self.of_paper[(here != there) & (here != "undecided") & (there != "undecided")]
 
     @property
     def of_paper(self) -> pd.DataFrame:
@@ -171,11 +172,6 @@ def conditions(studies: dict[str, Stored]) -> list[Stored]:
     """The default study, and those that have its grid under other conditions."""
     grid = studies["default"].config["grid"]
     return [study for study in studies.values() if study.config["grid"] == grid]
-
-
-def decided_otherwise(study: Stored, default: Stored) -> int:
-    """The number of the paper's claims on which a study decides otherwise than the default study."""
-    return sum(study.decides_otherwise(name, verdict) for name, verdict in default.of_paper["verdict"].items())
 
 
 def changed(study: Stored, default: Stored) -> str:
