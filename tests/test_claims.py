@@ -3,6 +3,7 @@
 import re
 import textwrap
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -185,6 +186,15 @@ def test_the_interval_of_a_share_ends_at_none_and_at_all(count):
     assert (of[0].low, of[1].high) == (0, 1)
     assert of[0].high == pytest.approx(1 - of[1].low)
     assert 0 < of[0].high < 1
+
+
+@pytest.mark.parametrize(("shape", "said"), [((3, 1), "undecided"), ((1, 5), "undecided"), ((6, 1), "supported")])
+def test_fewer_than_six_equal_values_have_no_interval(shape, said):
+    """As rank correlations of three decoders are, which are 0.5 in each context of a small grid by chance."""
+    view = SimpleNamespace(ranking=SimpleNamespace(margin=None))
+    tested = testing.differences(lambda _: {"all": np.full(shape, 0.5)}, "")(view)
+    assert (tested.value, tested.verdict) == (0.5, said)
+    assert np.isnan(tested.low) == (said == "undecided") == ("all equal" in tested.reason)
 
 
 def test_where_every_model_collapsed_architectures_are_not_compared():

@@ -23,6 +23,8 @@ from vae.seeds import of_study
 LEVEL = 0.95
 # Differences below this are of no consequence, in nats per image.
 MARGIN = 0.5
+# Values that are all equal have no spread to estimate an error from: a sign test rejects zero from six of them on.
+FEWEST_EQUAL = 6
 FACTORS = ("latent_size", "encoder", "decoder", "seed")
 
 
@@ -97,7 +99,10 @@ class Estimate:
 
 
 def estimate(values: np.ndarray, level: float = LEVEL) -> Estimate:
-    """The mean over the blocks of what is known of `values`, `[blocks, seeds]`, each block the mean of its seeds."""
+    """The mean over the blocks of what is known of `values`, `[blocks, seeds]`, each block the mean of its seeds.
+
+    Fewer than six values that are all equal, such as rank correlations of few decoders, have no interval.
+    """
     known = np.isfinite(values)
     values, counts = values[known.any(1)], known.sum(1)[known.any(1)]
     blocks, seeds = len(values), int(counts.max(initial=0))
@@ -111,6 +116,8 @@ def estimate(values: np.ndarray, level: float = LEVEL) -> Estimate:
     else:
         freedom = blocks - 1
         error = means.std(ddof=1) / np.sqrt(blocks) if freedom else np.nan
+    if counts.sum() < FEWEST_EQUAL and np.nanmax(values) - np.nanmin(values) < 1e-12:
+        error = np.nan
     return Estimate(float(means.mean()), float(error), freedom, blocks, seeds, level)
 
 
