@@ -188,13 +188,21 @@ def test_the_interval_of_a_share_ends_at_none_and_at_all(count):
     assert 0 < of[0].high < 1
 
 
-@pytest.mark.parametrize(("shape", "said"), [((3, 1), "undecided"), ((1, 5), "undecided"), ((6, 1), "supported")])
-def test_fewer_than_six_equal_values_have_no_interval(shape, said):
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([[0.5]] * 3, "undecided"),
+        ([[0.5] * 5], "undecided"),
+        ([[0.5, 0.5], [1, 1]], "undecided"),
+        ([[0.5]] * 6, "supported"),
+    ],
+)
+def test_fewer_than_six_values_without_spread_have_no_interval(values, said):
     """As rank correlations of three decoders are, which are 0.5 in each context of a small grid by chance."""
     view = SimpleNamespace(ranking=SimpleNamespace(margin=None))
-    tested = testing.differences(lambda _: {"all": np.full(shape, 0.5)}, "")(view)
-    assert (tested.value, tested.verdict) == (0.5, said)
-    assert np.isnan(tested.low) == (said == "undecided") == ("all equal" in tested.reason)
+    tested = testing.differences(lambda _: {"all": np.array(values)}, "")(view)
+    assert (tested.value, tested.verdict) == (np.mean(values), said)
+    assert np.isnan(tested.low) == (said == "undecided") == ("no spread" in tested.reason)
 
 
 def test_where_every_model_collapsed_architectures_are_not_compared():

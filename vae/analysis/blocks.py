@@ -23,7 +23,7 @@ from vae.seeds import of_study
 LEVEL = 0.95
 # Differences below this are of no consequence, in nats per image.
 MARGIN = 0.5
-# Values that are all equal have no spread to estimate an error from: a sign test rejects zero from six of them on.
+# Without spread there is no error to estimate: a sign test rejects zero from six equal values on.
 FEWEST_EQUAL = 6
 FACTORS = ("latent_size", "encoder", "decoder", "seed")
 
@@ -101,7 +101,7 @@ class Estimate:
 def estimate(values: np.ndarray, level: float = LEVEL) -> Estimate:
     """The mean over the blocks of what is known of `values`, `[blocks, seeds]`, each block the mean of its seeds.
 
-    Fewer than six values that are all equal, such as rank correlations of few decoders, have no interval.
+    Fewer than six values without spread, such as equal rank correlations of few decoders, have no interval.
     """
     known = np.isfinite(values)
     values, counts = values[known.any(1)], known.sum(1)[known.any(1)]
@@ -116,7 +116,7 @@ def estimate(values: np.ndarray, level: float = LEVEL) -> Estimate:
     else:
         freedom = blocks - 1
         error = means.std(ddof=1) / np.sqrt(blocks) if freedom else np.nan
-    if counts.sum() < FEWEST_EQUAL and np.nanmax(values) - np.nanmin(values) < 1e-12:
+    if error < 1e-12 and counts.sum() < FEWEST_EQUAL:
         error = np.nan
     return Estimate(float(means.mean()), float(error), freedom, blocks, seeds, level)
 

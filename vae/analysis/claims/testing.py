@@ -81,7 +81,7 @@ def _reason(part: Estimate, low: float, high: float, margin: float | None) -> st
     if part.blocks * part.seeds == 1:
         return "one context with one seed gives no interval"
     if not np.isfinite(low):
-        return "a few values that are all equal give no interval"
+        return "the values have no spread, and are too few for an interval"
     spans = f"the interval spans {low:+.2g} to {high:+.2g}".replace("-", "−")
     if part.seeds == 1:
         return f"{spans} over the contexts of this grid, and one seed cannot separate contexts from chance"
